@@ -1,0 +1,208 @@
+#include "json.h"
+
+#include "buf.h"
+#include "mem.h"
+#include "status.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_DEPTH 128
+
+/* jansson recurses on nesting up to 2048; a text is measured before it is given to it. */
+static int check_depth(const char *text, size_t len, const char *where)
+{
+	int depth = 0;
+	bool in_string = false;
+	for (size_t i = 0; i < len; i++) {
+		char c = text[i];
+		if (in_string) {
+			if (c == '\\')
+				i++;
+			else if (c == '"')
+				in_string = false;
+		} else if (c == '"') {
+			in_string = true;
+		} else if (c == '[' || c == '{') {
+			if (++depth > MAX_DEPTH)
+				FAIL(VB_EFORMAT, "JSON nested deeper than %d: %s, byte %zu: flatten it",
+				     MAX_DEPTH, where, i);
+		} else if (c == ']' || c == '}') {
+			depth--;
+		}
+	}
+	return VB_OK;
+}
+
+int json_parse(json_t **out, const char *text, size_t len, const char *where)
+{
+	TRY(check_depth(text, len, where));
+	json_error_t error;
+	json_t *v = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+	if (!v)
+		FAIL(VB_EFORMAT, "not valid JSON: %s, line %d column %d: %s", where, error.line,
+		     error.column, error.text);
+	*out = v;
+	return VB_OK;
+}
+
+int json_read_file(json_t **out, const char *path, size_t max)
+{
+	int rc = VB_OK;
+	char *text = NULL;
+	FILE *f = fopen(path, "rb");
+	if (!f)
+		FAIL(errno == ENOENT ? VB_ENOTFOUND : VB_EIO, "cannot open: %s: %s", path, strerror(errno));
+	long size;
+	if (fseek(f, 0, SEEK_END) != 0 || (size = ftell(f)) < 0 || fseek(f, 0, SEEK_SET) != 0)
+		FAIL_TO(out, VB_EIO, "cannot read: %s: %s", path, errno ? strerror(errno) : "not a file");
+	if ((unsigned long)size > max)
+		FAIL_TO(out, VB_ELIMIT, "file too large: %s: %ld bytes, at most %zu are taken", path, size,
+			max);
+	text = mem_alloc((size_t)size);
+	if (!text)
+		FAIL_TO(out, VB_ENOMEM, "out of memory: %s: %ld bytes", path, size);
+	if (fread(text, 1, (size_t)size, f) != (size_t)size)
+		FAIL_TO(out, VB_EIO, "cannot read: %s: %s", path,
+			ferror(f) ? strerror(errno) : "the file became shorter");
+	TRY_TO(out, json_parse(out, text, (size_t)size, path));
+out:
+	mem_free(text);
+	fclose(f);
+	return rc;
+}
+
+const char *json_kind(const json_t *v)
+{
+	if (!v)
+		return "nothing";
+	switch (json_typeof(v)) {
+	case JSON_OBJECT:
+		return "object";
+	case JSON_ARRAY:
+		return "array";
+	case JSON_STRING:
+		return "string";
+	case JSON_INTEGER:
+		return "integer";
+	case JSON_REAL:
+		return "number";
+	case JSON_TRUE:
+	case JSON_FALSE:
+		return "boolean";
+	default:
+		return "null";
+	}
+}
+
+json_t *json_get(const json_t *o, const char *key)
+{
+	json_t *v = json_object_get(o, key);
+	return json_is_null(v) ? NULL : v;
+}
+
+static int integer_of(const json_t *v, const char *key, const char *where, int64_t min, int64_t max,
+		      int64_t *out)
+{
+	int64_t i;
+	if (json_is_integer(v)) {
+		i = json_integer_value(v);
+	} else if (json_is_real(v) && rint(json_real_value(v)) == json_real_value(v) &&
+		   fabs(json_real_value(v)) < 0x1p53) {
+		i = (int64_t)json_real_value(v); /* 32000.0: some exporters write counts so */
+	} else {
+		FAIL(VB_EFORMAT, "wrong type: %s: key \"%s\": expected an integer, found %s", where, key,
+		     json_kind(v));
+	}
+	if (i < min || i > max)
+		FAIL(VB_EFORMAT, "value out of range: %s: key \"%s\": %lld, expected %lld to %lld", where,
+		     key, (long long)i, (long long)min, (long long)max);
+	*out = i;
+	return VB_OK;
+}
+
+int json_get_i64(const json_t *o, const char *key, const char *where, int64_t min, int64_t max,
+		 int64_t dflt, int64_t *out)
+{
+	const json_t *v = json_get(o, key);
+	if (!v) {
+		*out = dflt;
+		return VB_OK;
+	}
+	return integer_of(v, key, where, min, max, out);
+}
+
+int json_need_i64(const json_t *o, const char *key, const char *where, int64_t min, int64_t max,
+		  int64_t *out)
+{
+	const json_t *v = json_get(o, key);
+	if (!v)
+		FAIL(VB_EFORMAT, "missing key: %s: \"%s\": add it (an integer)", where, key);
+	return integer_of(v, key, where, min, max, out);
+}
+
+int json_get_f64(const json_t *o, const char *key, const char *where, double min, double max,
+		 double dflt, double *out)
+{
+	const json_t *v = json_get(o, key);
+	if (!v) {
+		*out = dflt;
+		return VB_OK;
+	}
+	if (!json_is_number(v))
+		FAIL(VB_EFORMAT, "wrong type: %s: key \"%s\": expected a number, found %s", where, key,
+		     json_kind(v));
+	double d = json_number_value(v);
+	if (!isfinite(d) || d < min || d > max)
+		FAIL(VB_EFORMAT, "value out of range: %s: key \"%s\": %g, expected %g to %g", where, key, d,
+		     min, max);
+	*out = d;
+	return VB_OK;
+}
+
+int json_get_bool(const json_t *o, const char *key, const char *where, bool dflt, bool *out)
+{
+	const json_t *v = json_get(o, key);
+	if (!v) {
+		*out = dflt;
+		return VB_OK;
+	}
+	if (!json_is_boolean(v))
+		FAIL(VB_EFORMAT, "wrong type: %s: key \"%s\": expected true or false, found %s", where, key,
+		     json_kind(v));
+	*out = json_is_true(v);
+	return VB_OK;
+}
+
+int json_get_str(const json_t *o, const char *key, const char *where, const char *dflt,
+		 const char **out)
+{
+	const json_t *v = json_get(o, key);
+	if (!v) {
+		*out = dflt;
+		return VB_OK;
+	}
+	if (!json_is_string(v))
+		FAIL(VB_EFORMAT, "wrong type: %s: key \"%s\": expected a string, found %s", where, key,
+		     json_kind(v));
+	*out = json_string_value(v);
+	return VB_OK;
+}
+
+static int append_text(const char *text, size_t n, void *b)
+{
+	return buf_append(b, text, n) == VB_OK ? 0 : -1;
+}
+
+char *json_text(const json_t *v)
+{
+	struct buf b;
+	buf_init(&b, SIZE_MAX / 2);
+	if (json_dump_callback(v, append_text, &b, JSON_COMPACT | JSON_ENCODE_ANY) != 0) {
+		buf_fini(&b);
+		return NULL;
+	}
+	return buf_detach(&b);
+}

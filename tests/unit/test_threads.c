@@ -1,0 +1,77 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/status.h"
+#include "base/threads.h"
+
+#include <unistd.h>
+
+struct sum {
+	int64_t n;
+	int64_t partial[64];
+};
+
+static void add_share(void *context, int index, int n_workers)
+{
+	struct sum *s = context;
+	int64_t begin, end, total = 0;
+	team_share(s->n, 8, index, n_workers, &begin, &end);
+	for (int64_t i = begin; i < end; i++)
+		total += i;
+	s->partial[index] = total;
+}
+
+static void check_sum(struct team *t, int64_t n)
+{
+	struct sum s = { .n = n };
+	team_run(t, add_share, &s);
+	int64_t total = 0;
+	for (int i = 0; i < team_size(t); i++)
+		total += s.partial[i];
+	assert_int_equal(total, n * (n - 1) / 2);
+}
+
+static void test_every_item_once(void **state)
+{
+	(void)state;
+	for (int n_threads = 1; n_threads <= 5; n_threads++) {
+		struct team *t;
+		assert_int_equal(team_create(&t, n_threads), VB_OK);
+		assert_int_equal(team_size(t), n_threads);
+		for (int64_t n = 0; n < 200; n++)
+			check_sum(t, n);
+		usleep(2000); /* everybody falls asleep, and must wake again */
+		for (int64_t n = 0; n < 50; n++)
+			check_sum(t, 1000 + n);
+		team_destroy(&t);
+		assert_null(t);
+	}
+	check_sum(NULL, 100);
+}
+
+static void test_refusals(void **state)
+{
+	(void)state;
+	struct team *t;
+	assert_int_equal(team_create(&t, 0), VB_EINVAL);
+	for (uint64_t n = 1; n <= 2; n++) {
+		mem_fail_at(n, false);
+		assert_int_equal(team_create(&t, 2), VB_ENOMEM);
+		assert_null(t);
+	}
+	mem_fail_at(0, false);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_every_item_once),
+		cmocka_unit_test(test_refusals),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
