@@ -1,0 +1,126 @@
+/* load.h - the face of src/load: what a Hugging Face model folder says, checked.
+ *
+ * Everything read here is untrusted. Sizes are proved against the file before anything is allocated; every
+ * refusal names the file and the key or tensor. Nothing here knows a model family: src/model interprets.
+ */
+#ifndef LOAD_LOAD_H
+#define LOAD_LOAD_H
+
+#include "base/json.h"
+#include "base/tensor.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* ---- Tensors: *.safetensors, one file or several named by model.safetensors.index.json ---- */
+
+struct tensor_set;
+
+/* Maps the files of MODEL_DIR read-only and checks every header. Copies no tensor data. Pickle files (*.bin, *.pt)
+ * alone are VB_EUNSUPPORTED with a sentence; no weights at all is VB_ENOTFOUND. */
+int tensor_set_open(struct tensor_set **out, const char *model_dir);
+/* One .safetensors file (tests' golden outputs, for instance). */
+int tensor_set_open_file(struct tensor_set **out, const char *path);
+void tensor_set_close(struct tensor_set **set);
+
+int64_t tensor_set_count(const struct tensor_set *set);
+/* In order of name; borrowed, valid as long as the set. */
+const struct tensor *tensor_set_at(const struct tensor_set *set, int64_t i);
+/* NULL where there is none of that name. O(log n). */
+const struct tensor *tensor_set_find(const struct tensor_set *set, const char *name);
+/* Sum of all tensors' bytes. */
+uint64_t tensor_set_bytes(const struct tensor_set *set);
+/* The file that holds the tensor, for messages. */
+const char *tensor_set_file(const struct tensor_set *set, const struct tensor *t);
+/* Asks the kernel to read ahead everything, or to drop one tensor's pages again (after it was copied). */
+void tensor_set_prefetch(const struct tensor_set *set);
+void tensor_set_release(const struct tensor_set *set, const struct tensor *t);
+
+/* ---- config.json ---- */
+
+enum rope_kind {
+	ROPE_DEFAULT = 0,
+	ROPE_LINEAR,
+	ROPE_DYNAMIC, /* dynamic NTK */
+	ROPE_LLAMA3,
+	ROPE_YARN,
+	ROPE_LONGROPE,
+	ROPE_NONE, /* no positional rotation */
+};
+
+#define ROPE_MAX_FACTORS 512
+
+/* Parameters as config.json has them; 0 or negative where the kind has no such parameter or it is absent. */
+struct rope_config {
+	enum rope_kind kind;
+	double theta;
+	double factor;
+	double partial_rotary_factor; /* 1 where all of the head is rotated */
+	int64_t original_max_position; /* original_max_position_embeddings; 0: absent */
+	double low_freq_factor, high_freq_factor;                 /* llama3 */
+	double beta_fast, beta_slow, mscale, mscale_all_dim;      /* yarn; defaults 32, 1, 0, 0 */
+	double attention_factor;                                  /* yarn, longrope; <= 0: absent */
+	bool truncate;                                            /* yarn; default true */
+	int n_factors;                                            /* longrope: entries of each list */
+	float short_factor[ROPE_MAX_FACTORS], long_factor[ROPE_MAX_FACTORS];
+};
+
+enum activation_kind { ACTIVATION_SILU = 0, ACTIVATION_GELU_TANH, ACTIVATION_GELU };
+
+#define CONFIG_MAX_LAYERS 1024
+#define CONFIG_MAX_EOS 16
+
+struct model_config {
+	char architecture[64]; /* architectures[0], "" where absent */
+	char model_type[64];
+	enum dtype dtype; /* torch_dtype or dtype: F32, BF16 or F16; F32 where absent */
+	int64_t hidden_size, intermediate_size, n_layers, n_heads, n_kv_heads, head_dim, vocab_size;
+	int64_t max_position;
+	double rms_norm_eps;
+	enum activation_kind activation;
+	bool tie_word_embeddings;
+	bool attention_bias; /* attention_bias, or qkv_bias / bias as InternLM has them */
+	bool attention_out_bias; /* bias of the output projection, where the family has such a key */
+	bool mlp_bias;
+	/* Keys that a query of each layer sees, its own included, as Hugging Face means it; 0: all. */
+	int64_t window[CONFIG_MAX_LAYERS];
+	/* rope[0] for all layers; where rope_local is true, layers with a window use rope[1] (Gemma 3). */
+	struct rope_config rope[2];
+	bool rope_local;
+	double query_pre_attn_scalar;  /* 0: absent */
+	double attn_logit_softcap, final_logit_softcap; /* 0: none */
+	int64_t n_eos;
+	int32_t eos[CONFIG_MAX_EOS];
+	int32_t bos; /* -1: none */
+	const char *where; /* "DIR/config.json": names the file in messages; owned by the config */
+	json_t *json;      /* the whole file, for keys that one family alone has; owned by the config */
+};
+
+/* Reads MODEL_DIR/config.json (both the `rope_scaling`/`torch_dtype` form and transformers 5's
+ * `rope_parameters`/`dtype`), a nested text_config included. Families differ in their defaults, so those are
+ * applied by model_type here, in one table. quantization_config is VB_EUNSUPPORTED, naming the method; auto_map is
+ * ignored (no remote code is ever run) and mentioned where the model_type is unknown. */
+int model_config_read(struct model_config **out, const char *model_dir);
+int model_config_parse(struct model_config **out, const char *json, size_t len, const char *where);
+void model_config_destroy(struct model_config **config);
+
+/* The one place that turns configuration into windows: W keys including the query's own; None, null, 0 and
+ * negative mean no window (0). Called by model_config_read for every layer; here for tests. `layer_type` is NULL
+ * or the layer's entry of layer_types. */
+int64_t model_config_window(const json_t *config, const char *model_type, int64_t n_layers, int64_t layer,
+			    const char *layer_type);
+
+/* ---- generation_config.json ---- */
+
+struct generation_config {
+	int64_t n_eos;
+	int32_t eos[CONFIG_MAX_EOS];
+	bool do_sample;
+	double temperature, top_p, min_p, repetition_penalty; /* the file's, or HF's neutral defaults */
+	int64_t top_k;
+};
+
+/* Defaults where the file does not exist. */
+int generation_config_read(struct generation_config *out, const char *model_dir);
+
+#endif
