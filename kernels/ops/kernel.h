@@ -1,0 +1,30 @@
+/* kernel.h - what all operations' contracts share.
+ *
+ * An operation OP has OP.h (arguments, shapes, the order in which the reference sums) and OP.def (the one list of its
+ * implementations, best last). A .def row is
+ *     KERNEL(OP, NAME, NEEDS, PROPERTIES)
+ * and yields the declarations `OP_fn OP_NAME; OP_refuse_fn OP_NAME_refuse;`, the dispatch table in src/ops, the names
+ * that users may force, and the harness's work list.
+ *
+ * A CPU kernel computes a slice of its operation's work on the calling thread: it allocates nothing, locks nothing
+ * and starts no thread; src/ops spreads slices over the team. Slicing must not change any bit of the result.
+ */
+#ifndef KERNELS_KERNEL_H
+#define KERNELS_KERNEL_H
+
+#include "base/dtype.h"
+#include "base/isa.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum kernel_properties {
+	/* A row of the result has the same bits wherever the row stands: alone, in any batch, permuted, with any other
+	 * rows, as part of any slice. */
+	ROW_INVARIANT = 1u << 0,
+	/* (GPU) run() is launches only and may be captured in a graph. */
+	CAPTURABLE = 1u << 1,
+};
+
+#endif

@@ -1,0 +1,45 @@
+/* rope_cache.h - rotates q and k, and writes k and v into their pages.
+ *
+ * For each head of D values with R = rotary_dim, and i < R/2 (the "rotate half" layout of Hugging Face checkpoints):
+ *   out[i]       = x[i] * cos_i - x[i + R/2] * sin_i
+ *   out[i + R/2] = x[i + R/2] * cos_i + x[i] * sin_i       out[R..D) = x[R..D)
+ * in float32 (two products, one sum, each rounded), then rounded once to the target type. v is only rounded.
+ *
+ * Cache layout: [page][kv head][token in page][D] (V: [Dv]), dense. slot[t] = page * page_size + token in page;
+ * a negative slot skips the write (q is still rotated).
+ */
+#ifndef KERNELS_ROPE_CACHE_H
+#define KERNELS_ROPE_CACHE_H
+
+#include "kernel.h"
+
+struct rope_cache_request {
+	enum dtype q_type, kv_type; /* F32, BF16, F16 */
+	int64_t head_dim, v_head_dim;
+	int32_t rotary_dim; /* 0: nothing is rotated */
+};
+
+struct rope_cache_args {
+	const float *q; /* [T, Hq, D] f32, tokens q_stride apart */
+	const float *k; /* [T, Hk, D] f32, tokens k_stride apart */
+	const float *v; /* [T, Hk, Dv] f32, tokens v_stride apart */
+	const float *table;  /* [T, R] f32, from rope_table; NULL where R is 0 */
+	const int64_t *slot; /* [T] */
+	void *q_out;         /* [T, Hq, D] q_type, dense */
+	void *k_cache, *v_cache; /* kv_type */
+	int64_t t, n_heads, n_kv_heads, head_dim, v_head_dim, page_size;
+	int64_t q_stride, k_stride, v_stride;
+	int32_t rotary_dim;
+	enum dtype q_type, kv_type;
+};
+
+typedef void rope_cache_fn(const struct rope_cache_args *a, int64_t t_begin, int64_t t_end);
+typedef const char *rope_cache_refuse_fn(const struct rope_cache_request *r);
+
+#define KERNEL(op, name, needs, properties) \
+	rope_cache_fn rope_cache_##name;    \
+	rope_cache_refuse_fn rope_cache_##name##_refuse;
+#include "rope_cache.def"
+#undef KERNEL
+
+#endif
