@@ -1,0 +1,87 @@
+/* verbatim/engine.h - load a model, generate, cancel.
+ *
+ *     struct vb_options options;
+ *     vb_options_default(&options);
+ *     struct vb_engine *engine;
+ *     if (vb_engine_open(&engine, "models/demo", &options) != VB_OK)
+ *         ... vb_errmsg() ...
+ *     struct vb_request request;
+ *     vb_request_default(&request);
+ *     request.prompt = "Once upon a time";
+ *     request.prompt_len = strlen(request.prompt);
+ *     struct vb_result result = { 0 };
+ *     int rc = vb_generate(engine, &request, on_token, user, &result);
+ *     vb_result_free(&result);
+ *     vb_engine_close(&engine);
+ */
+#ifndef VERBATIM_ENGINE_H
+#define VERBATIM_ENGINE_H
+
+#include "verbatim/options.h"
+#include "verbatim/request.h"
+#include "verbatim/tokenizer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct vb_engine;
+
+/* Opens a Hugging Face model folder. Everything that can be refused is refused before weights are read.
+ * `options` may be NULL (defaults) and is not kept. On failure *out is NULL. */
+VB_API int vb_engine_open(struct vb_engine **out, const char *model_dir, const struct vb_options *options);
+
+/* Closes and sets *engine to NULL. NULL, or a pointer to NULL, is allowed. VB_ESTATE while a generation runs. */
+VB_API int vb_engine_close(struct vb_engine **engine);
+
+/* Generates on the calling thread. `on_token` may be NULL. *result is filled also where VB_ECANCELLED is returned
+ * (with what was made), and is zeroed on every other failure. One generation at a time on one engine: a second
+ * thread gets VB_ESTATE. */
+VB_API int vb_generate(struct vb_engine *engine, const struct vb_request *request, vb_token_fn *on_token, void *user,
+		       struct vb_result *result);
+
+/* Asks a running generation to end after the current step; without one it does nothing. May be called from any
+ * thread and from a signal handler. */
+VB_API void vb_cancel(struct vb_engine *engine);
+
+/* The engine's tokeniser, borrowed; NULL where the folder has none (then prompts must be ids). */
+VB_API const struct vb_tokenizer *vb_engine_tokenizer(const struct vb_engine *engine);
+
+/* What the engine is, as JSON: {"model", "device", "dtype", "threads", "context", "page_size", "attention": [{"layers",
+ * "backend"}], "load_s", "memory": {...}}. Freed by vb_free. */
+VB_API int vb_engine_info(const struct vb_engine *engine, char **json);
+
+/* ---- Answers about machine and model, as JSON text freed by vb_free; the shapes are in docs/API.md ---- */
+
+/* What this machine offers and, with a model folder (else NULL), which kernel would serve each layer and why others
+ * would not. `facts` is JSON that stands for the machine's, or NULL. Where nothing serves a layer *json is filled
+ * all the same and VB_EUNSUPPORTED is returned. Reads no weights. */
+VB_API int vb_explain(const char *model_dir, const struct vb_options *options, const char *facts, char **json);
+
+/* config, tensors and sizes of a model folder. */
+VB_API int vb_inspect(const char *model_dir, char **json);
+
+struct vb_bench_spec {
+	size_t size;            /* sizeof(struct vb_bench_spec) */
+	int64_t prompt_tokens;  /* prefill length */
+	int64_t decode_tokens;  /* steps timed a repeat */
+	int64_t batch;          /* sequences decoded at once */
+	int64_t depth;          /* keys already in the cache when decoding starts */
+	int repeat;
+};
+
+/* Prefill and decode speed of the model on random tokens: {"prefill_tok_s": {"median","min","max"}, "decode_tok_s": {...},
+ * "first_token_s": {...}, "limit": {...}}. Options' max_batch and context must cover the spec. */
+VB_API int vb_bench_model(struct vb_engine *engine, const struct vb_bench_spec *spec, char **json);
+
+/* One linear: {"backend", "time_us", "bytes", "flops", "tb_s", "tflop_s", "limit_fraction"}. dtype "bf16", "f16", "f32". */
+VB_API int vb_bench_linear(const struct vb_options *options, int64_t m, int64_t n, int64_t k, const char *dtype,
+			   int repeat, char **json);
+
+/* Measured memory bandwidth and matrix rate: {"device", "threads", "memory_read_tb_s", "matrix_tflop_s": {...}}. */
+VB_API int vb_bench_limits(const struct vb_options *options, char **json);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
