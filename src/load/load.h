@@ -16,8 +16,11 @@
 
 struct tensor_set;
 
-/* Maps the files of MODEL_DIR read-only and checks every header. Copies no tensor data. Pickle files (*.bin, *.pt)
- * alone are VB_EUNSUPPORTED with a sentence; no weights at all is VB_ENOTFOUND. */
+/* Maps MODEL_DIR/model.safetensors, or the shards that model.safetensors.index.json names, read-only and checks
+ * every header. Copies no tensor data. Pickle files (*.bin, *.pt) alone are VB_EUNSUPPORTED with a sentence; no
+ * weights at all is VB_ENOTFOUND. A link that leads out of the folder is refused, except into the blobs/ of a
+ * Hugging Face cache. The files must not be cut short while the set is open: whoever reads beyond the new end
+ * gets SIGBUS. tensor_set_unchanged tells, after the weights were read, whether to trust what was read. */
 int tensor_set_open(struct tensor_set **out, const char *model_dir);
 /* One .safetensors file (tests' golden outputs, for instance). */
 int tensor_set_open_file(struct tensor_set **out, const char *path);
@@ -32,6 +35,8 @@ const struct tensor *tensor_set_find(const struct tensor_set *set, const char *n
 uint64_t tensor_set_bytes(const struct tensor_set *set);
 /* The file that holds the tensor, for messages. */
 const char *tensor_set_file(const struct tensor_set *set, const struct tensor *t);
+/* VB_EIO, naming the file, where one was changed or replaced since it was opened. */
+int tensor_set_unchanged(const struct tensor_set *set);
 /* Asks the kernel to read ahead everything, or to drop one tensor's pages again (after it was copied). */
 void tensor_set_prefetch(const struct tensor_set *set);
 void tensor_set_release(const struct tensor_set *set, const struct tensor *t);
