@@ -1,0 +1,38 @@
+# The two commands of the README, and a few more, in front of Meson. `make help` lists them.
+BUILD ?= build
+MESON_OPTIONS ?= -Dwerror=false
+PREFIX ?= /usr/local
+VENV := .venv
+PYTHON ?= $(VENV)/bin/python
+
+.DEFAULT_GOAL := all
+.PHONY: all test install clean help setup setup-test
+
+all: setup $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet
+
+$(BUILD)/build.ninja:
+	@meson setup $(BUILD) $(MESON_OPTIONS) --prefix $(PREFIX) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+	@rm -f $(BUILD).log
+
+setup:
+	@tools/setup.sh build
+
+setup-test:
+	@tools/setup.sh test $(PYTHON)
+
+test: setup-test $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet
+	@$(PYTHON) tests/run_tests.py --build $(BUILD)
+
+install: all
+	@meson install -C $(BUILD) --no-rebuild
+
+clean:
+	rm -rf build build-*
+
+help:
+	@echo 'make          build the program, the library and the kernel harness into build/'
+	@echo 'make test     build, then run every test; the last line is "N passed, N failed"'
+	@echo 'make install  install program, library, headers and demo model (PREFIX=/usr/local, DESTDIR=)'
+	@echo 'make clean    remove build directories'

@@ -1,0 +1,28 @@
+"""What the system tests share: where the build is, and how the program is run."""
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("VERBATIM_BUILD", ROOT / "build")).resolve()
+
+
+@pytest.fixture(scope="session")
+def root():
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def build():
+    return BUILD
+
+
+@pytest.fixture(scope="session")
+def sanitized():
+    """Whether the build carries sanitizers: then foreign programs cannot link it without them."""
+    options = subprocess.run(["meson", "introspect", "--buildoptions", str(BUILD)], capture_output=True, text=True,
+                             check=True).stdout
+    return next(o["value"] for o in json.loads(options) if o["name"] == "b_sanitize") != "none"
