@@ -55,6 +55,75 @@ static inline int64_t attention_piece_of(int64_t p)
 	return p < 4096 ? p / 256 : 16 + (p - 4096) / 1024;
 }
 
+/* Within a piece keys ascend in tiles of this many, at absolute multiples of it; a tile is what rescales a row once.
+ * Piece borders are tile borders. */
+#define ATTENTION_TILE 64
+/* Largest head that CPU kernels serve. */
+#define ATTENTION_MAX_HEAD_DIM 512
+
+/* The state of a row over a range of keys: floats { m, l, 14 unused, o[v_head_dim rounded up to 32] }. m is -inf and l
+ * is 0 where no key was seen; o is then undefined, else it is in the kernel's own order of dimensions. States of one
+ * kernel row are read by the merge of the same row only. */
+#define ATTENTION_STATE_O 16
+static inline int64_t attention_state_floats(int64_t v_head_dim)
+{
+	return ATTENTION_STATE_O + (v_head_dim + 31) / 32 * 32;
+}
+
+/* Keys that the query at position p (< 0: before the first key, sees none) sees: *begin <= j < *end. */
+static inline void attention_visible(int64_t p, int64_t window, int64_t *begin, int64_t *end)
+{
+	*end = p < 0 ? 0 : p + 1;
+	*begin = window > 0 && *end > window ? *end - window : 0;
+}
+
+/* What one call computes: the rows of one KV head (all its g query heads) for a range of a sequence's query tokens,
+ * over a range of pieces. Row r is query token token_begin + r / g, head kv_head * g + r % g.
+ *   states NULL: piece_begin..piece_end covers every key that the rows see; the result goes to out (and lse).
+ *   else: the state of each piece i and row r goes to states[((i - piece_begin) * n_rows + r) * state_floats], to be
+ *   merged later. Folding states inside a call and merging them are the same function: equal bits.
+ * Pages of keys that no row of the call sees are not touched, nor is memory beyond a page's last key in use. */
+struct attention_item {
+	int32_t seq, kv_head;
+	int32_t token_begin, token_end; /* within the sequence's query tokens */
+	int32_t piece_begin, piece_end;
+	float *states;
+};
+
+/* Most rows an item may have for a request: whole tokens, about 48 rows, so that a tile of keys is unpacked once for many
+ * rows while all that a worker touches stays in its L2 cache. */
+static inline int64_t attention_max_tokens(int64_t n_heads, int64_t n_kv_heads)
+{
+	int64_t g = n_heads / n_kv_heads;
+	return g < 48 ? 48 / g : 1;
+}
+
+static inline int64_t attention_max_rows(int64_t n_heads, int64_t n_kv_heads)
+{
+	return attention_max_tokens(n_heads, n_kv_heads) * (n_heads / n_kv_heads);
+}
+
+/* Bytes of scratch, aligned to 64, that a call with up to max_rows rows needs: the rows' q as f32, the scores of a tile,
+ * a tile of keys, and two states a row. The same for every CPU kernel. */
+static inline int64_t attention_scratch_bytes(int64_t max_rows, int64_t head_dim, int64_t v_head_dim)
+{
+	int64_t d = (head_dim + 31) / 32 * 32;
+	int64_t floats = max_rows * (d + ATTENTION_TILE + 2 * attention_state_floats(v_head_dim)) + d * ATTENTION_TILE;
+	return floats * (int64_t)sizeof(float);
+}
+
+/* `scratch` is the calling worker's own. */
+typedef void attention_fn(const struct attention_args *a, const struct attention_item *it, void *scratch);
+/* Merges the states of `it` (made by calls for adjacent ranges of pieces that cover it->piece_begin..piece_end, laid
+ * out one behind the other at it->states) in ascending order and writes out and lse. */
+typedef void attention_merge_fn(const struct attention_args *a, const struct attention_item *it, void *scratch);
 typedef const char *attention_refuse_fn(const struct attention_request *r);
+
+#define KERNEL(op, name, needs, properties)   \
+	attention_fn attention_##name;        \
+	attention_merge_fn attention_##name##_merge; \
+	attention_refuse_fn attention_##name##_refuse;
+#include "attention.def"
+#undef KERNEL
 
 #endif
