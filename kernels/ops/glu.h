@@ -25,6 +25,14 @@ struct glu_args {
 typedef void glu_fn(const struct glu_args *a, int64_t t_begin, int64_t t_end);
 typedef const char *glu_refuse_fn(const struct glu_request *r);
 
+/* What no kernel takes. */
+static inline const char *glu_refuse_any(const struct glu_request *r)
+{
+	if (!kernel_takes_type(r->out_type))
+		return "gives f32, bf16 or f16";
+	return r->activation > GLU_GELU ? "takes SiLU and GELU, exact or with tanh" : NULL;
+}
+
 #define KERNEL(op, name, needs, properties) \
 	glu_fn glu_##name;                  \
 	glu_refuse_fn glu_##name##_refuse;

@@ -25,6 +25,14 @@ enum kernel_properties {
 	ROW_INVARIANT = 1u << 0,
 	/* (GPU) run() is launches only and may be captured in a graph. */
 	CAPTURABLE = 1u << 1,
+	/* Denormal inputs and results may count as zero (vdpbf16ps does so whatever the control register says). */
+	FLUSHES_DENORMALS = 1u << 2,
 };
+
+/* The types that activations, weights and caches come in. */
+static inline bool kernel_takes_type(enum dtype type)
+{
+	return type == DTYPE_F32 || type == DTYPE_BF16 || type == DTYPE_F16;
+}
 
 #endif

@@ -1,7 +1,7 @@
 /* linear.h - y[t][n] = sum over k of x[t][k] * w[n][k] (+ bias[n]).
  *
  * Properties: each output element is one sum over k in one order that depends on k alone, accumulated in float32
- * or wider; the bias is added last, in float32. K is never split by T. Products of 16-bit types are exact in float32.
+ * or wider; the bias is added last, in float32 or wider. K is never split by T. Products of 16-bit types are exact in float32.
  * x and w may not overlap y.
  */
 #ifndef KERNELS_LINEAR_H
@@ -29,6 +29,15 @@ struct linear_args {
 typedef void linear_fn(const struct linear_args *a, int64_t n_begin, int64_t n_end);
 /* NULL where the kernel serves the request; else the reason in words, static storage. */
 typedef const char *linear_refuse_fn(const struct linear_request *r);
+
+/* What no kernel takes. */
+static inline const char *linear_refuse_any(const struct linear_request *r)
+{
+	if (!kernel_takes_type(r->x_type) || (r->w_type != r->x_type && r->x_type != DTYPE_F32) ||
+	    !kernel_takes_type(r->w_type))
+		return "takes f32 activations with f32, bf16 or f16 weights, or both in bf16 or in f16";
+	return r->n < 1 || r->k < 1 ? "takes n and k from 1 up" : NULL;
+}
 
 #define KERNEL(op, name, needs, properties) \
 	linear_fn linear_##name;            \

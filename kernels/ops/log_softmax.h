@@ -1,7 +1,7 @@
 /* log_softmax.h - for a row of logits: its maximum and the natural log of the sum of exp(x - max).
  *
  * logprob(i) = (x[i] - max) - log_sum, in float32. One row, one reduction tree that depends on D alone. A row that
- * holds NaN gives log_sum NaN; a row whose maximum is infinite likewise.
+ * holds NaN gives log_sum NaN (and max any of the row's values); a row whose maximum is infinite gives log_sum NaN too.
  */
 #ifndef KERNELS_LOG_SOFTMAX_H
 #define KERNELS_LOG_SOFTMAX_H

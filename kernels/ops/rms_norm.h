@@ -29,6 +29,14 @@ struct rms_norm_args {
 typedef void rms_norm_fn(const struct rms_norm_args *a, int64_t t_begin, int64_t t_end);
 typedef const char *rms_norm_refuse_fn(const struct rms_norm_request *r);
 
+/* What no kernel takes. */
+static inline const char *rms_norm_refuse_any(const struct rms_norm_request *r)
+{
+	if (!kernel_takes_type(r->out_type))
+		return "gives f32, bf16 or f16";
+	return r->d < 1 ? "takes groups of 1 value and more" : NULL;
+}
+
 #define KERNEL(op, name, needs, properties) \
 	rms_norm_fn rms_norm_##name;        \
 	rms_norm_refuse_fn rms_norm_##name##_refuse;

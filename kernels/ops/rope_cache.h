@@ -36,6 +36,16 @@ struct rope_cache_args {
 typedef void rope_cache_fn(const struct rope_cache_args *a, int64_t t_begin, int64_t t_end);
 typedef const char *rope_cache_refuse_fn(const struct rope_cache_request *r);
 
+/* What no kernel takes. */
+static inline const char *rope_cache_refuse_any(const struct rope_cache_request *r)
+{
+	if (!kernel_takes_type(r->q_type) || !kernel_takes_type(r->kv_type))
+		return "gives queries and caches in f32, bf16 or f16";
+	if (r->rotary_dim < 0 || r->rotary_dim % 2 || r->rotary_dim > r->head_dim)
+		return "takes an even rotary dimension of 0 up to the head's size";
+	return r->head_dim < 1 || r->v_head_dim < 1 ? "takes heads of 1 value and more" : NULL;
+}
+
 #define KERNEL(op, name, needs, properties) \
 	rope_cache_fn rope_cache_##name;    \
 	rope_cache_refuse_fn rope_cache_##name##_refuse;

@@ -1,0 +1,43 @@
+/* linear_tiles.h - the walk over linear's output that the CPU kernels share.
+ *
+ * A tile function computes y[t..t+tokens)[n..n+rows) for any rows and tokens up to its register tile. Each of its
+ * elements must come from the same instructions whatever the tile's shape: then the walk decides about speed alone.
+ * Weights are read once per block of tokens, and a block's activations stay in the second-level cache meanwhile.
+ */
+#ifndef CPU_LINEAR_TILES_H
+#define CPU_LINEAR_TILES_H
+
+#include "kernels/ops/linear.h"
+
+typedef void linear_tile_fn(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens);
+
+/* What a block's activations may take of the second-level cache (1 MiB on Zen 4, 2 MiB on Sapphire Rapids). */
+#define LINEAR_BLOCK_BYTES (512 << 10)
+
+static inline int64_t linear_min(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static inline void linear_walk(const struct linear_args *a, int64_t n_begin, int64_t n_end, int max_rows,
+			       int max_tokens, linear_tile_fn *tile)
+{
+	int64_t row_bytes = a->k * (a->x_type == DTYPE_F32 ? 4 : 2);
+	int64_t block = LINEAR_BLOCK_BYTES / row_bytes / max_tokens * max_tokens;
+	if (block < max_tokens)
+		block = max_tokens;
+	for (int64_t t0 = 0; t0 < a->t; t0 += block) {
+		int64_t t1 = linear_min(t0 + block, a->t);
+		for (int64_t n = n_begin; n < n_end; n += max_rows)
+			for (int64_t t = t0; t < t1; t += max_tokens)
+				tile(a, n, t, (int)linear_min(max_rows, n_end - n),
+				     (int)linear_min(max_tokens, t1 - t));
+	}
+}
+
+static inline void linear_store(const struct linear_args *a, int64_t t, int64_t n, float sum)
+{
+	a->y[t * a->y_stride + n] = a->bias ? sum + a->bias[n] : sum;
+}
+
+#endif
