@@ -55,13 +55,14 @@ enum rope_kind {
 
 #define ROPE_MAX_FACTORS 512
 
-/* Parameters as config.json has them; 0 or negative where the kind has no such parameter or it is absent. */
+/* Parameters as config.json has them, or as Hugging Face derives them where they are absent (the factor of yarn
+ * and longrope, original_max_position); 0 where the kind has no such parameter or nothing gives it. */
 struct rope_config {
 	enum rope_kind kind;
 	double theta;
 	double factor;
 	double partial_rotary_factor; /* 1 where all of the head is rotated */
-	int64_t original_max_position; /* original_max_position_embeddings; 0: absent */
+	int64_t original_max_position; /* llama3, yarn, longrope */
 	double low_freq_factor, high_freq_factor;                 /* llama3 */
 	double beta_fast, beta_slow, mscale, mscale_all_dim;      /* yarn; defaults 32, 1, 0, 0 */
 	double attention_factor;                                  /* yarn, longrope; <= 0: absent */
@@ -77,7 +78,7 @@ enum activation_kind { ACTIVATION_SILU = 0, ACTIVATION_GELU_TANH, ACTIVATION_GEL
 
 struct model_config {
 	char architecture[64]; /* architectures[0], "" where absent */
-	char model_type[64];
+	char model_type[64];   /* of the text model, where text_config is nested: gemma3_text for gemma3 */
 	enum dtype dtype; /* torch_dtype or dtype: F32, BF16 or F16; F32 where absent */
 	int64_t hidden_size, intermediate_size, n_layers, n_heads, n_kv_heads, head_dim, vocab_size;
 	int64_t max_position;
@@ -98,7 +99,8 @@ struct model_config {
 	int32_t eos[CONFIG_MAX_EOS];
 	int32_t bos; /* -1: none */
 	const char *where; /* "DIR/config.json": names the file in messages; owned by the config */
-	json_t *json;      /* the whole file, for keys that one family alone has; owned by the config */
+	json_t *json;      /* the whole file; owned by the config */
+	const json_t *text; /* its text_config, else the whole file: for keys that one family alone has */
 };
 
 /* Reads MODEL_DIR/config.json (both the `rope_scaling`/`torch_dtype` form and transformers 5's
@@ -110,10 +112,10 @@ int model_config_parse(struct model_config **out, const char *json, size_t len, 
 void model_config_destroy(struct model_config **config);
 
 /* The one place that turns configuration into windows: W keys including the query's own; None, null, 0 and
- * negative mean no window (0). Called by model_config_read for every layer; here for tests. `layer_type` is NULL
- * or the layer's entry of layer_types. */
-int64_t model_config_window(const json_t *config, const char *model_type, int64_t n_layers, int64_t layer,
-			    const char *layer_type);
+ * negative mean no window (0). Called by model_config_read for every layer; here for tests. `config` is the text
+ * model's part; `layer_type` is NULL or the layer's entry of layer_types; `where` names the file in messages. */
+int model_config_window(const json_t *config, const char *model_type, int64_t layer, const char *layer_type,
+			const char *where, int64_t *out);
 
 /* ---- generation_config.json ---- */
 
@@ -121,8 +123,8 @@ struct generation_config {
 	int64_t n_eos;
 	int32_t eos[CONFIG_MAX_EOS];
 	bool do_sample;
-	double temperature, top_p, min_p, repetition_penalty; /* the file's, or HF's neutral defaults */
-	int64_t top_k;
+	double temperature, top_p, min_p, repetition_penalty; /* 1, 1, 0, 1 where the file is silent: neutral */
+	int64_t top_k; /* 0: all (where the file is silent too; Hugging Face would take 50 there) */
 };
 
 /* Defaults where the file does not exist. */
