@@ -24,12 +24,11 @@ void rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4
 	out[3] = c3;
 }
 
-/* The four words of (seed, purpose, position, index). Position takes 48 bits, purpose 16. */
-static void draw(uint64_t seed, enum rng_purpose purpose, uint64_t position, uint32_t index,
-		 uint32_t out[4])
+/* Four words for (seed, purpose, position, block). Position takes 48 bits, purpose 16. */
+void rng_block(uint64_t seed, enum rng_purpose purpose, uint64_t position, uint32_t block, uint32_t out[4])
 {
 	uint32_t key[2] = { (uint32_t)seed, (uint32_t)(seed >> 32) };
-	uint32_t counter[4] = { index, (uint32_t)position,
+	uint32_t counter[4] = { block, (uint32_t)position,
 				(uint32_t)(position >> 32 & 0xffff) | (uint32_t)purpose << 16, 0 };
 	rng_philox(counter, key, out);
 }
@@ -37,8 +36,8 @@ static void draw(uint64_t seed, enum rng_purpose purpose, uint64_t position, uin
 uint32_t rng_u32(uint64_t seed, enum rng_purpose purpose, uint64_t position, uint32_t index)
 {
 	uint32_t w[4];
-	draw(seed, purpose, position, index, w);
-	return w[0];
+	rng_block(seed, purpose, position, index >> 2, w);
+	return w[index & 3];
 }
 
 double rng_uniform(uint64_t seed, enum rng_purpose purpose, uint64_t position, uint32_t index)
@@ -49,7 +48,7 @@ double rng_uniform(uint64_t seed, enum rng_purpose purpose, uint64_t position, u
 float rng_normal(uint64_t seed, enum rng_purpose purpose, uint64_t position, uint32_t index)
 {
 	uint32_t w[4];
-	draw(seed, purpose, position, index, w);
+	rng_block(seed, purpose, position, index, w);
 	double u = ((double)w[0] + 0.5) * 0x1p-32;
 	double v = ((double)w[1] + 0.5) * 0x1p-32;
 	return (float)(sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v));

@@ -18,13 +18,16 @@ enum rng_purpose {
 /* Ten rounds of Philox4x32: 128 bits from a 128-bit counter and a 64-bit key. */
 void rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
+/* The four words of block `block` (indices 4 * block .. 4 * block + 3 below). */
+void rng_block(uint64_t seed, enum rng_purpose purpose, uint64_t position, uint32_t block, uint32_t out[4]);
+
 /* 32 random bits for (seed, purpose, position, index): index is e.g. the vocabulary id. */
 uint32_t rng_u32(uint64_t seed, enum rng_purpose purpose, uint64_t position, uint32_t index);
 
 /* Uniform in the open interval (0, 1): (u + 0.5) / 2^32, exact in a double. */
 double rng_uniform(uint64_t seed, enum rng_purpose purpose, uint64_t position, uint32_t index);
 
-/* Standard normal by the Box-Muller transform of two of the four words. */
+/* Standard normal by the Box-Muller transform of two words of block `index`. */
 float rng_normal(uint64_t seed, enum rng_purpose purpose, uint64_t position, uint32_t index);
 
 #endif

@@ -1,0 +1,51 @@
+/* sample.h - the token that follows, from one row of logits.
+ *
+ * 1. Penalties. repetition r on tokens that the prompt or the answer holds: logit / r where positive, * r where
+ *    negative (Keskar et al., "CTRL", 2019); then frequency f * count + presence p (count > 0), subtracted, over the
+ *    answer alone (the OpenAI API's definition). Banned ids become -inf.
+ * 2. Temperature 0: the largest, the lowest id on ties. Else logits / temperature, and:
+ * 3. top_k: those not smaller than the k-th largest (ties are kept). top_p: of the softmax of what is left, the most
+ *    probable (the lower id first on ties) until their sum reaches top_p; at least one. min_p: those at least min_p
+ *    times as probable as the most probable.
+ * 4. argmax over the kept ids of logit + G(id), G = -ln(-ln(u)), u uniform in (0, 1) from the counter generator at
+ *    (seed, position, id): a sample of the softmax of the kept (the Gumbel-max trick; Gumbel, 1954), the lowest id on
+ *    ties. Noise depends on position and id alone, so a row gives the same token in whatever company it is computed.
+ * Sums are in double, in the order stated. A row without a finite logit gives -1.
+ */
+#ifndef KERNELS_SAMPLE_H
+#define KERNELS_SAMPLE_H
+
+#include "kernel.h"
+
+struct sample_params {
+	double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
+	int64_t top_k;
+	uint64_t seed;
+};
+
+struct sample_candidate {
+	float logit;
+	int32_t id;
+};
+
+struct sample_args {
+	const float *logits; /* [V] f32 */
+	int64_t n_vocab;
+	const struct sample_params *params;
+	int64_t position;      /* absolute position of the token that is chosen */
+	const uint8_t *in_prompt; /* [V] 1 where the prompt holds the id, or NULL: no penalty will ask */
+	const int32_t *count;  /* [V] occurrences in the answer, or NULL likewise */
+	const int32_t *banned; /* [n_banned] ids that may not be chosen */
+	int64_t n_banned;
+	float *work;                       /* [V] scratch */
+	struct sample_candidate *candidate; /* [V] scratch */
+};
+
+/* The chosen id, or -1. */
+typedef int32_t sample_fn(const struct sample_args *a);
+
+#define KERNEL(op, name, needs, properties) sample_fn sample_##name;
+#include "sample.def"
+#undef KERNEL
+
+#endif

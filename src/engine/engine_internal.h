@@ -1,0 +1,109 @@
+/* engine_internal.h - what the files of src/engine share. */
+#ifndef ENGINE_ENGINE_INTERNAL_H
+#define ENGINE_ENGINE_INTERNAL_H
+
+#include "verbatim/engine.h"
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/threads.h"
+#include "hw/hw.h"
+#include "kv/kv.h"
+#include "load/load.h"
+#include "model/model.h"
+#include "ops/ops.h"
+#include "ops/sampling.h"
+#include "text/text.h"
+
+#include <stdatomic.h>
+
+struct vb_tokenizer {
+	struct tokenizer *t;
+	struct chat_template *chat; /* NULL: the model has none */
+};
+
+/* Everything decided before weights are read: by vb_engine_open and vb_explain alike. */
+struct setup {
+	struct vb_options options;
+	struct logger log;
+	struct hw_facts facts;
+	uint32_t isa;  /* instruction sets that kernels may use */
+	int n_threads;
+	char device_why[256]; /* why this device, where the option left it open */
+	struct model_config *config;
+	enum dtype compute;
+	struct program *program;
+	int pick_rc; /* of program_pick, with its message */
+	char pick_message[1024];
+	struct program_memory memory;
+	int64_t context, n_pages, page_size, max_batch, chunk;
+	char context_why[256]; /* "" or why the context is shorter than the model's */
+};
+
+/* Reads the configuration and chooses everything. A failing choice of kernels is not an error here: it is kept in
+ * pick_rc, so that it can be shown. `facts` is NULL or JSON that stands for the machine. model_dir NULL: machine only. */
+int setup_create(struct setup *s, const char *model_dir, const struct vb_options *options, const char *facts);
+void setup_destroy(struct setup *s);
+
+/* The machine alone, from options: facts, instruction sets, threads, device. */
+int setup_machine(struct setup *s, const struct vb_options *options, const char *facts);
+
+/* One row of logits to a log-probability and the n most probable, n <= LOGPROBS_MAX. */
+#define LOGPROBS_MAX 100
+struct log_row {
+	const float *logits;
+	int64_t n_vocab;
+	float max, log_sum;
+};
+void log_row_of(struct log_row *row, log_softmax_fn *fn, const float *logits, int64_t n_vocab);
+float log_row_prob(const struct log_row *row, int32_t id);
+/* The n most probable, the lower id first on ties. */
+void log_row_top(const struct log_row *row, int n, struct vb_top *top);
+
+/* Cuts a stream of text at the first stop string, holding back what may begin one. */
+struct stopper {
+	const char *const *stop;
+	size_t n_stop;
+	struct buf pending; /* text not given out yet */
+	bool stopped;
+};
+void stopper_init(struct stopper *s, const char *const *stop, size_t n_stop, size_t max_text);
+void stopper_fini(struct stopper *s);
+/* Call after appending to s->pending: how many of its first bytes may be given out now. Where a stop string is found,
+ * `stopped` is set and the number is what stands before it. */
+size_t stopper_ready(struct stopper *s);
+/* Drops the first n bytes of pending. */
+void stopper_drop(struct stopper *s, size_t n);
+
+struct vb_engine {
+	struct setup setup;
+	char *model_dir;
+	struct team *team;
+	struct tensor_set *tensors;
+	struct generation_config generation;
+	struct vb_tokenizer *tokenizer; /* NULL: none */
+	struct page_pool *pool;
+	struct block_table table;
+	double load_s;
+	int32_t eos[2 * CONFIG_MAX_EOS];
+	int64_t n_eos;
+	atomic_bool busy, cancel;
+	/* One step's arrays, [max tokens]. */
+	int32_t *ids, *position, *rope_len, *rows;
+	int64_t *slot;
+	/* Sampling, [vocabulary]. */
+	sample_fn *sample;
+	log_softmax_fn *log_softmax;
+	float *work;
+	struct sample_candidate *candidate;
+	uint8_t *in_prompt;
+	int32_t *count;
+};
+
+/* Runs tokens ids[0..n) of one sequence at positions first.. with its first prompt_len tokens the prompt. */
+/* The ids of a chat: JSON, an array of messages or an object with "messages" and more for the template. */
+int chat_ids(const struct vb_tokenizer *t, const char *chat, bool add_generation_prompt, struct ids *out);
+
+void engine_step(struct vb_engine *e, const int32_t *ids, int64_t n, int64_t first, int64_t prompt_len);
+
+#endif

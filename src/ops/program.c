@@ -1,0 +1,504 @@
+/* program.c - declaring a program and choosing its kernels. program_weights.c binds, program_run.c runs. */
+#include "ops/ops.h"
+
+#include "base/mem.h"
+#include "base/status.h"
+#include "program_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Arrays grow by doubling when their length is a power of two: no capacity to keep. Declaring only. */
+static void *grow(struct program *p, void *array, int64_t n, size_t size)
+{
+	if (n & (n - 1) || p->rc != VB_OK)
+		return array;
+	void *bigger = mem_realloc(array, n ? (size_t)n * 2 : 1, size);
+	if (!bigger) {
+		p->rc = VB_ENOMEM;
+		snprintf(p->message, sizeof p->message, "%s", vb_errmsg());
+		return array;
+	}
+	return bigger;
+}
+
+static void fail(struct program *p, int rc)
+{
+	if (p->rc == VB_OK) {
+		p->rc = rc;
+		snprintf(p->message, sizeof p->message, "%s", vb_errmsg());
+	}
+}
+
+int program_create(struct program **out, const struct program_config *config)
+{
+	*out = NULL;
+	CHECK(config->max_tokens > 0 && config->max_seqs > 0 && config->max_rows > 0 && config->context > 0);
+	CHECK(config->page_size > 0 && (config->page_size & (config->page_size - 1)) == 0);
+	struct program *p = mem_calloc(1, sizeof *p);
+	if (!p)
+		return VB_ENOMEM;
+	p->config = *config;
+	p->logits = NO_ID;
+	*out = p;
+	return VB_OK;
+}
+
+void program_destroy(struct program **pp)
+{
+	struct program *p = *pp;
+	if (!p)
+		return;
+	for (int64_t i = 0; i < p->n_weights; i++) {
+		mem_free((char *)p->weights[i].spec.name);
+		mem_free_pages(p->weights[i].owned, p->weights[i].bytes);
+	}
+	for (int64_t i = 0; i < p->n_buffers; i++)
+		mem_free_pages(p->buffers[i].data, p->buffers[i].bytes);
+	for (int64_t i = 0; i < p->n_caches; i++) {
+		mem_free_pages(p->caches[i].k, p->caches[i].k_bytes);
+		mem_free_pages(p->caches[i].v, p->caches[i].v_bytes);
+	}
+	for (int64_t i = 0; i < p->n_plans; i++)
+		attention_plan_destroy(&p->plans[i].plan);
+	while (p->kept) {
+		struct kept *next = p->kept->next;
+		mem_free(p->kept);
+		p->kept = next;
+	}
+	mem_free(p->weights);
+	mem_free(p->buffers);
+	mem_free(p->caches);
+	mem_free(p->ops);
+	mem_free(p->plans);
+	mem_free(p);
+	*pp = NULL;
+}
+
+const struct program_config *program_get_config(const struct program *p)
+{
+	return &p->config;
+}
+
+void *program_keep(struct program *p, size_t bytes)
+{
+	/* Two pointers of header keep the memory behind it aligned for any type. */
+	struct kept *k = mem_calloc(1, 2 * sizeof(void *) + bytes);
+	if (!k) {
+		fail(p, VB_ENOMEM);
+		return NULL;
+	}
+	k->next = p->kept;
+	p->kept = k;
+	return (char *)k + 2 * sizeof(void *);
+}
+
+/* ---- Declaring ---- */
+
+int32_t program_weight(struct program *p, const struct weight_spec *spec)
+{
+	for (int64_t i = 0; i < p->n_weights; i++) {
+		const struct weight_spec *known = &p->weights[i].spec;
+		if (strcmp(known->name, spec->name) != 0)
+			continue;
+		CHECK(known->use == spec->use && known->rows == spec->rows && known->cols == spec->cols);
+		return (int32_t)i;
+	}
+	p->weights = grow(p, p->weights, p->n_weights, sizeof *p->weights);
+	char *name = mem_strdup(spec->name);
+	if (p->rc != VB_OK || !name) {
+		mem_free(name);
+		fail(p, VB_ENOMEM);
+		return NO_ID;
+	}
+	struct weight *w = &p->weights[p->n_weights];
+	*w = (struct weight){ .spec = *spec };
+	w->spec.name = name;
+	w->type = spec->use == WEIGHT_VECTOR ? DTYPE_F32 : p->config.compute;
+	return (int32_t)p->n_weights++;
+}
+
+int32_t program_buffer(struct program *p, enum dtype type, int64_t width)
+{
+	p->buffers = grow(p, p->buffers, p->n_buffers, sizeof *p->buffers);
+	if (p->rc != VB_OK)
+		return NO_ID;
+	p->buffers[p->n_buffers] = (struct buffer){ .type = type, .width = width, .head = p->in_head };
+	return (int32_t)p->n_buffers++;
+}
+
+int32_t program_cache(struct program *p, const struct cache_spec *spec)
+{
+	p->caches = grow(p, p->caches, p->n_caches, sizeof *p->caches);
+	if (p->rc != VB_OK)
+		return NO_ID;
+	p->caches[p->n_caches] = (struct cache){ .spec = *spec };
+	return (int32_t)p->n_caches++;
+}
+
+/* The new operation, or NULL after a failure. */
+static struct op *append(struct program *p, enum op_kind kind, int layer)
+{
+	p->ops = grow(p, p->ops, p->n_ops, sizeof *p->ops);
+	if (p->rc != VB_OK)
+		return NULL;
+	struct op *op = &p->ops[p->n_ops++];
+	memset(op, 0, sizeof *op);
+	op->kind = kind;
+	op->layer = layer;
+	op->pick.row = -1;
+	if (!p->in_head)
+		p->n_body = p->n_ops;
+	return op;
+}
+
+void program_embed(struct program *p, int32_t weight, float scale, int32_t out)
+{
+	struct op *op = append(p, OP_EMBED, -1);
+	if (!op)
+		return;
+	op->u.embed.weight = weight;
+	op->u.embed.scale = scale;
+	op->u.embed.out = out;
+}
+
+void program_rope_table(struct program *p, const struct rope_params *params, int32_t out)
+{
+	struct op *op = append(p, OP_ROPE_TABLE, -1);
+	if (!op)
+		return;
+	op->u.rope_table.params = *params;
+	op->u.rope_table.out = out;
+}
+
+void program_rms_norm(struct program *p, const struct norm_op *norm)
+{
+	struct op *op = append(p, OP_RMS_NORM, norm->layer);
+	if (op)
+		op->u.norm.op = *norm;
+}
+
+void program_linear(struct program *p, const struct linear_op *linear)
+{
+	CHECK(linear->n_parts >= 1 && linear->n_parts <= LINEAR_MAX_PARTS);
+	size_t bytes = (size_t)linear->n_parts * sizeof *linear->parts;
+	struct linear_part *parts = program_keep(p, bytes);
+	linear_fn **fn = program_keep(p, (size_t)linear->n_parts * sizeof *fn);
+	struct op *op = append(p, OP_LINEAR, linear->layer);
+	if (!op || !parts || !fn)
+		return;
+	memcpy(parts, linear->parts, bytes);
+	op->u.linear.op = *linear;
+	op->u.linear.op.parts = parts;
+	op->u.linear.fn = fn;
+	for (int i = 0; i < linear->n_parts; i++)
+		op->u.linear.n_rows += parts[i].n_rows;
+}
+
+void program_rope_cache(struct program *p, const struct rope_cache_op *rope)
+{
+	struct op *op = append(p, OP_ROPE_CACHE, rope->layer);
+	if (op)
+		op->u.rope_cache.op = *rope;
+}
+
+void program_attention(struct program *p, const struct attention_op *attention)
+{
+	struct op *op = append(p, OP_ATTENTION, attention->layer);
+	if (!op)
+		return;
+	op->u.attention.op = *attention;
+	op->u.attention.plan = -1;
+}
+
+void program_glu(struct program *p, int layer, struct slice gate, struct slice up, int64_t d,
+		 enum glu_activation activation, int32_t out)
+{
+	struct op *op = append(p, OP_GLU, layer);
+	if (!op)
+		return;
+	op->u.glu.gate = gate;
+	op->u.glu.up = up;
+	op->u.glu.d = d;
+	op->u.glu.activation = activation;
+	op->u.glu.out = out;
+}
+
+int32_t program_begin_head(struct program *p, int32_t x, int32_t delta, int64_t width)
+{
+	CHECK(!p->in_head);
+	p->in_head = true;
+	int32_t out = program_buffer(p, DTYPE_F32, width);
+	struct op *op = append(p, OP_GATHER, -1);
+	if (!op)
+		return NO_ID;
+	op->u.gather.x = x;
+	op->u.gather.delta = delta;
+	op->u.gather.out = out;
+	op->u.gather.width = width;
+	return out;
+}
+
+void program_softcap(struct program *p, int32_t x, int64_t width, float cap)
+{
+	struct op *op = append(p, OP_SOFTCAP, -1);
+	if (!op)
+		return;
+	op->u.softcap.x = x;
+	op->u.softcap.width = width;
+	op->u.softcap.cap = cap;
+}
+
+void program_set_logits(struct program *p, int32_t buffer, int64_t n_vocab)
+{
+	p->logits = buffer;
+	p->n_vocab = n_vocab;
+}
+
+/* ---- Choosing ---- */
+
+static bool same_request(const struct attention_request *a, const struct attention_request *b)
+{
+	return a->n_heads == b->n_heads && a->n_kv_heads == b->n_kv_heads && a->head_dim == b->head_dim &&
+	       a->v_head_dim == b->v_head_dim && a->q_type == b->q_type && a->kv_type == b->kv_type &&
+	       a->out_type == b->out_type && a->page_size == b->page_size && a->window == b->window &&
+	       a->max_q_len == b->max_q_len && a->softcap == b->softcap && a->sink == b->sink;
+}
+
+static int pick_attention(struct program *p, struct op *op)
+{
+	const struct attention_op *a = &op->u.attention.op;
+	const struct cache_spec *c = &p->caches[a->cache].spec;
+	enum dtype type = p->config.compute;
+	struct attention_request r = {
+		.n_heads = a->n_heads, .n_kv_heads = c->n_kv_heads, .head_dim = c->head_dim,
+		.v_head_dim = c->v_head_dim, .q_type = type, .kv_type = type, .out_type = type,
+		.page_size = p->config.page_size, .window = a->window, .max_q_len = p->config.max_tokens,
+		.softcap = a->softcap != 0, .sink = a->sinks != NO_ID,
+	};
+	int n = snprintf(op->what, sizeof op->what, "%s, %lld/%lld heads of %lld", dtype_name(type),
+			 (long long)r.n_heads, (long long)r.n_kv_heads, (long long)r.head_dim);
+	if (r.window)
+		n += snprintf(op->what + n, sizeof op->what - (size_t)n, ", window %lld", (long long)r.window);
+	if (r.softcap)
+		n += snprintf(op->what + n, sizeof op->what - (size_t)n, ", softcap");
+	if (r.sink)
+		snprintf(op->what + n, sizeof op->what - (size_t)n, ", sink");
+	TRY(attention_pick(p->config.isa, &r, p->config.attention, &op->pick));
+	for (int64_t i = 0; i < p->n_plans; i++) {
+		if (p->plans[i].row == op->pick.row && same_request(&p->plans[i].request, &r)) {
+			op->u.attention.plan = (int)i;
+			return VB_OK;
+		}
+	}
+	p->plans = grow(p, p->plans, p->n_plans, sizeof *p->plans);
+	TRY(p->rc);
+	p->plans[p->n_plans] = (struct shared_plan){ .request = r, .row = op->pick.row };
+	op->u.attention.plan = (int)p->n_plans++;
+	return VB_OK;
+}
+
+static int pick_linear(struct program *p, struct op *op)
+{
+	const struct linear_op *l = &op->u.linear.op;
+	/* From the last part to the first, so that the first part's choice is the one that is shown. */
+	for (int i = l->n_parts - 1; i >= 0; i--) {
+		struct linear_request r = {
+			.x_type = p->config.compute, .w_type = p->weights[l->parts[i].weight].type,
+			.n = l->parts[i].n_rows, .k = l->k,
+		};
+		snprintf(op->what, sizeof op->what, "%s x %s, %lld x %lld", dtype_name(r.x_type),
+			 dtype_name(r.w_type), (long long)op->u.linear.n_rows, (long long)r.k);
+		TRY(linear_pick(p->config.isa, &r, NULL, &op->pick));
+		op->u.linear.fn[i] = linear_kernel(op->pick.row);
+	}
+	return VB_OK;
+}
+
+static int pick_op(struct program *p, struct op *op)
+{
+	uint32_t isa = p->config.isa;
+	enum dtype compute = p->config.compute;
+	switch (op->kind) {
+	case OP_EMBED: {
+		struct embed_request r = { p->weights[op->u.embed.weight].type };
+		snprintf(op->what, sizeof op->what, "%s", dtype_name(r.w_type));
+		TRY(embed_pick(isa, &r, NULL, &op->pick));
+		op->u.embed.fn = embed_kernel(op->pick.row);
+		return VB_OK;
+	}
+	case OP_ROPE_TABLE: {
+		struct rope_table_request r = { op->u.rope_table.params.kind };
+		snprintf(op->what, sizeof op->what, "%d dimensions", op->u.rope_table.params.rotary_dim);
+		TRY(rope_table_pick(isa, &r, NULL, &op->pick));
+		op->u.rope_table.fn = rope_table_kernel(op->pick.row);
+		return VB_OK;
+	}
+	case OP_RMS_NORM: {
+		const struct norm_op *n = &op->u.norm.op;
+		struct rms_norm_request r = { p->buffers[n->out.buffer].type, n->d };
+		snprintf(op->what, sizeof op->what, "%lld to %s", (long long)r.d, dtype_name(r.out_type));
+		TRY(rms_norm_pick(isa, &r, NULL, &op->pick));
+		op->u.norm.fn = rms_norm_kernel(op->pick.row);
+		return VB_OK;
+	}
+	case OP_LINEAR:
+		return pick_linear(p, op);
+	case OP_ROPE_CACHE: {
+		const struct rope_cache_op *o = &op->u.rope_cache.op;
+		const struct cache_spec *c = &p->caches[o->cache].spec;
+		struct rope_cache_request r = { compute, compute, c->head_dim, c->v_head_dim, o->rotary_dim };
+		snprintf(op->what, sizeof op->what, "%s, heads of %lld", dtype_name(compute),
+			 (long long)c->head_dim);
+		TRY(rope_cache_pick(isa, &r, NULL, &op->pick));
+		op->u.rope_cache.fn = rope_cache_kernel(op->pick.row);
+		return VB_OK;
+	}
+	case OP_ATTENTION:
+		return pick_attention(p, op);
+	case OP_GLU: {
+		struct glu_request r = { p->buffers[op->u.glu.out].type, op->u.glu.activation };
+		snprintf(op->what, sizeof op->what, "%lld to %s", (long long)op->u.glu.d, dtype_name(r.out_type));
+		TRY(glu_pick(isa, &r, NULL, &op->pick));
+		op->u.glu.fn = glu_kernel(op->pick.row);
+		return VB_OK;
+	}
+	case OP_GATHER:
+		op->pick.row = 0;
+		op->pick.kernel = "copy";
+		return VB_OK;
+	case OP_SOFTCAP: {
+		struct softcap_request r = { op->u.softcap.width };
+		snprintf(op->what, sizeof op->what, "%lld", (long long)r.d);
+		TRY(softcap_pick(isa, &r, NULL, &op->pick));
+		op->u.softcap.fn = softcap_kernel(op->pick.row);
+		return VB_OK;
+	}
+	}
+	return VB_OK;
+}
+
+static const char *const op_names[] = {
+	[OP_EMBED] = "embed",           [OP_ROPE_TABLE] = "rope_table", [OP_RMS_NORM] = "rms_norm",
+	[OP_LINEAR] = "linear",         [OP_ROPE_CACHE] = "rope_cache", [OP_ATTENTION] = "attention",
+	[OP_GLU] = "glu",               [OP_GATHER] = "gather",         [OP_SOFTCAP] = "softcap",
+};
+
+int program_pick(struct program *p)
+{
+	if (p->rc != VB_OK)
+		FAIL(p->rc, "%s", p->message);
+	CHECK(p->logits != NO_ID);
+	int first = VB_OK;
+	char message[512];
+	for (int64_t i = 0; i < p->n_ops; i++) {
+		struct op *op = &p->ops[i];
+		int rc = pick_op(p, op);
+		if (rc == VB_OK || first != VB_OK)
+			continue;
+		first = rc;
+		if (op->layer >= 0)
+			snprintf(message, sizeof message, "no kernel for %s (%s) of layer %d: %s",
+				 op_names[op->kind], op->what, op->layer, vb_errmsg());
+		else
+			snprintf(message, sizeof message, "no kernel for %s (%s): %s", op_names[op->kind],
+				 op->what, vb_errmsg());
+	}
+	if (first != VB_OK)
+		FAIL(first, "%s", message);
+	p->picked = true;
+	return VB_OK;
+}
+
+int64_t program_n_choices(const struct program *p)
+{
+	return p->n_ops;
+}
+
+void program_choice(const struct program *p, int64_t i, struct program_choice *out)
+{
+	const struct op *op = &p->ops[i];
+	*out = (struct program_choice){ op->layer, op_names[op->kind], op->what, &op->pick };
+}
+
+/* ---- Memory ---- */
+
+static struct attention_limits plan_limits(const struct program *p)
+{
+	return (struct attention_limits){
+		.max_seqs = p->config.max_seqs, .max_tokens = p->config.max_tokens,
+		.table_width = (p->config.context + p->config.page_size - 1) / p->config.page_size,
+		.n_workers = p->config.n_threads,
+	};
+}
+
+static uint64_t buffer_bytes(const struct program *p, const struct buffer *b)
+{
+	int64_t rows = b->head ? p->config.max_rows : p->config.max_tokens;
+	return (uint64_t)rows * (uint64_t)b->width * dtype_bytes(b->type);
+}
+
+void program_memory(const struct program *p, struct program_memory *out)
+{
+	*out = (struct program_memory){ 0 };
+	size_t element = dtype_bytes(p->config.compute);
+	for (int64_t i = 0; i < p->n_weights; i++) {
+		const struct weight *w = &p->weights[i];
+		out->weights += (uint64_t)w->spec.rows * (uint64_t)w->spec.cols * dtype_bytes(w->type);
+	}
+	for (int64_t i = 0; i < p->n_ops; i++) {
+		const struct op *op = &p->ops[i];
+		if (op->kind != OP_LINEAR)
+			continue;
+		for (int j = 0; j < op->u.linear.op.n_parts; j++) {
+			const struct linear_part *part = &op->u.linear.op.parts[j];
+			out->weights_per_token += (uint64_t)(part->n_rows * op->u.linear.op.k) *
+						  dtype_bytes(p->weights[part->weight].type);
+		}
+	}
+	for (int64_t i = 0; i < p->n_buffers; i++)
+		out->activations += buffer_bytes(p, &p->buffers[i]);
+	for (int64_t i = 0; i < p->n_caches; i++) {
+		const struct cache_spec *c = &p->caches[i].spec;
+		out->kv_per_token += (uint64_t)(c->n_kv_heads * (c->head_dim + c->v_head_dim)) * element;
+	}
+	struct attention_limits limits = plan_limits(p);
+	for (int64_t i = 0; i < p->n_plans; i++)
+		out->workspace += (uint64_t)attention_plan_bytes_for(&p->plans[i].request, &limits);
+}
+
+int program_allocate(struct program *p, int64_t n_pages)
+{
+	CHECK(p->picked && !p->allocated);
+	p->n_pages = n_pages;
+	for (int64_t i = 0; i < p->n_buffers; i++) {
+		struct buffer *b = &p->buffers[i];
+		b->bytes = buffer_bytes(p, b);
+		b->data = mem_pages(b->bytes);
+		if (!b->data)
+			return VB_ENOMEM;
+	}
+	uint64_t tokens = (uint64_t)n_pages * (uint64_t)p->config.page_size;
+	for (int64_t i = 0; i < p->n_caches; i++) {
+		struct cache *c = &p->caches[i];
+		uint64_t heads = (uint64_t)c->spec.n_kv_heads * dtype_bytes(p->config.compute);
+		c->k_bytes = tokens * heads * (uint64_t)c->spec.head_dim;
+		c->v_bytes = tokens * heads * (uint64_t)c->spec.v_head_dim;
+		c->k = mem_pages(c->k_bytes);
+		c->v = mem_pages(c->v_bytes);
+		if (!c->k || !c->v)
+			return VB_ENOMEM;
+	}
+	struct attention_limits limits = plan_limits(p);
+	for (int64_t i = 0; i < p->n_plans; i++) {
+		struct shared_plan *s = &p->plans[i];
+		TRY(attention_plan_create(&s->plan, &s->request, s->row, &limits));
+	}
+	p->allocated = true;
+	return VB_OK;
+}
+
+int64_t program_n_vocab(const struct program *p)
+{
+	return p->n_vocab;
+}

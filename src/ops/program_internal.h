@@ -1,0 +1,132 @@
+/* program_internal.h - the insides of struct program, shared by program*.c alone. */
+#ifndef OPS_PROGRAM_INTERNAL_H
+#define OPS_PROGRAM_INTERNAL_H
+
+#include "ops/attention_plan.h"
+#include "ops/ops.h"
+
+#include "kernels/ops/attention.h"
+#include "kernels/ops/embed.h"
+#include "kernels/ops/glu.h"
+#include "kernels/ops/linear.h"
+#include "kernels/ops/rms_norm.h"
+#include "kernels/ops/rope_cache.h"
+#include "kernels/ops/rope_table.h"
+#include "kernels/ops/softcap.h"
+
+struct weight {
+	struct weight_spec spec; /* name owned */
+	enum dtype type;         /* of data; known from program_pick on, final from binding on */
+	const void *data;        /* mapped by somebody else, or owned */
+	void *owned;
+	uint64_t bytes;
+};
+
+struct buffer {
+	enum dtype type;
+	int64_t width;
+	bool head; /* max_rows rows instead of max_tokens */
+	void *data;
+	uint64_t bytes;
+};
+
+struct cache {
+	struct cache_spec spec;
+	void *k, *v;
+	uint64_t k_bytes, v_bytes;
+};
+
+/* One plan serves all layers that ask the same of the same kernel. */
+struct shared_plan {
+	struct attention_request request;
+	int row;
+	struct attention_plan *plan;
+};
+
+enum op_kind {
+	OP_EMBED,
+	OP_ROPE_TABLE,
+	OP_RMS_NORM,
+	OP_LINEAR,
+	OP_ROPE_CACHE,
+	OP_ATTENTION,
+	OP_GLU,
+	OP_GATHER,
+	OP_SOFTCAP,
+};
+
+struct op {
+	enum op_kind kind;
+	int layer;
+	struct pick pick;
+	char what[96];
+	union {
+		struct {
+			int32_t weight, out;
+			float scale;
+			embed_fn *fn;
+		} embed;
+		struct {
+			struct rope_params params;
+			int32_t out;
+			rope_table_fn *fn;
+		} rope_table;
+		struct {
+			struct norm_op op;
+			rms_norm_fn *fn;
+		} norm;
+		struct {
+			struct linear_op op; /* parts owned by the program */
+			int64_t n_rows;      /* of all parts */
+			linear_fn **fn;      /* one a part: their stored types may differ */
+		} linear;
+		struct {
+			struct rope_cache_op op;
+			rope_cache_fn *fn;
+		} rope_cache;
+		struct {
+			struct attention_op op;
+			int plan; /* index in plans */
+		} attention;
+		struct {
+			struct slice gate, up;
+			int64_t d;
+			enum glu_activation activation;
+			int32_t out;
+			glu_fn *fn;
+		} glu;
+		struct {
+			int32_t x, delta, out;
+			int64_t width;
+		} gather;
+		struct {
+			int32_t x;
+			int64_t width;
+			float cap;
+			softcap_fn *fn;
+		} softcap;
+	} u;
+};
+
+struct kept {
+	struct kept *next;
+};
+
+struct program {
+	struct program_config config;
+	int rc;            /* the first failure while declaring, with its message */
+	char message[512];
+	bool in_head, picked, bound, allocated;
+	struct weight *weights;
+	struct buffer *buffers;
+	struct cache *caches;
+	struct op *ops;
+	struct shared_plan *plans;
+	int64_t n_weights, n_buffers, n_caches, n_ops, n_plans;
+	int64_t n_body; /* ops before the head */
+	int32_t logits;
+	int64_t n_vocab, n_pages;
+	struct kept *kept;
+};
+
+#endif

@@ -1,0 +1,263 @@
+/* program_run.c - running a program. Nothing here allocates, fails, or decides anything that changes a bit. */
+#include "ops/ops.h"
+
+#include "base/status.h"
+#include "program_internal.h"
+
+#include <string.h>
+
+/* Below so many elements an operation runs on the caller: waking the team costs more than it saves. */
+#define INLINE_ELEMENTS 16384
+
+struct call {
+	struct program *p;
+	const struct op *op;
+	const struct step *step;
+	int64_t t; /* rows of this operation */
+	const int32_t *rows; /* OP_GATHER */
+};
+
+static int64_t width_of(const struct program *p, int32_t buffer)
+{
+	return p->buffers[buffer].width;
+}
+
+static void *at(const struct program *p, struct slice s)
+{
+	if (s.buffer == NO_ID)
+		return NULL;
+	const struct buffer *b = &p->buffers[s.buffer];
+	return (char *)b->data + (size_t)s.col * dtype_bytes(b->type);
+}
+
+static void *start(const struct program *p, int32_t buffer)
+{
+	return buffer == NO_ID ? NULL : p->buffers[buffer].data;
+}
+
+/* ---- One function an operation: the share of worker `index` ---- */
+
+static void run_embed(const struct call *c, int64_t begin, int64_t end)
+{
+	const struct weight *w = &c->p->weights[c->op->u.embed.weight];
+	struct embed_args a = {
+		.ids = c->step->ids, .table = w->data, .out = start(c->p, c->op->u.embed.out), .t = c->t,
+		.d = w->spec.cols, .out_stride = width_of(c->p, c->op->u.embed.out),
+		.scale = c->op->u.embed.scale, .w_type = w->type,
+	};
+	c->op->u.embed.fn(&a, begin, end);
+}
+
+static void run_rope_table(const struct call *c, int64_t begin, int64_t end)
+{
+	struct rope_table_args a = {
+		.position = c->step->position, .rope_len = c->step->rope_len,
+		.params = &c->op->u.rope_table.params, .out = start(c->p, c->op->u.rope_table.out), .t = c->t,
+	};
+	c->op->u.rope_table.fn(&a, begin, end);
+}
+
+static void run_norm(const struct call *c, int64_t begin, int64_t end)
+{
+	const struct program *p = c->p;
+	const struct norm_op *n = &c->op->u.norm.op;
+	struct rms_norm_args a = {
+		.x = at(p, n->x), .delta = at(p, n->delta), .weight = p->weights[n->weight].data,
+		.out = at(p, n->out), .t = c->t, .groups = n->groups, .d = n->d,
+		.x_stride = width_of(p, n->x.buffer),
+		.delta_stride = n->delta.buffer == NO_ID ? 0 : width_of(p, n->delta.buffer),
+		.out_stride = width_of(p, n->out.buffer), .eps = n->eps, .weight_offset = n->weight_offset,
+		.out_type = p->buffers[n->out.buffer].type,
+	};
+	c->op->u.norm.fn(&a, begin, end);
+}
+
+/* Rows of all parts, one after another, are shared as if they were one matrix. */
+static void run_linear(const struct call *c, int64_t begin, int64_t end)
+{
+	const struct program *p = c->p;
+	const struct linear_op *l = &c->op->u.linear.op;
+	int64_t first = 0;
+	for (int i = 0; i < l->n_parts && first < end; i++) {
+		const struct linear_part *part = &l->parts[i];
+		int64_t lo = begin > first ? begin - first : 0;
+		int64_t hi = end - first < part->n_rows ? end - first : part->n_rows;
+		first += part->n_rows;
+		if (lo >= hi)
+			continue;
+		const struct weight *w = &p->weights[part->weight];
+		const char *rows = w->data;
+		const float *bias = part->bias == NO_ID ? NULL : p->weights[part->bias].data;
+		struct linear_args a = {
+			.x = at(p, l->in),
+			.w = rows + (size_t)(part->row_begin * l->k) * dtype_bytes(w->type),
+			.bias = bias ? bias + part->bias_begin : NULL, .y = at(p, part->out), .t = c->t,
+			.n = part->n_rows, .k = l->k, .x_stride = width_of(p, l->in.buffer),
+			.y_stride = width_of(p, part->out.buffer), .x_type = p->buffers[l->in.buffer].type,
+			.w_type = w->type,
+		};
+		c->op->u.linear.fn[i](&a, lo, hi);
+	}
+}
+
+static void run_rope_cache(const struct call *c, int64_t begin, int64_t end)
+{
+	const struct program *p = c->p;
+	const struct rope_cache_op *o = &c->op->u.rope_cache.op;
+	const struct cache *cache = &p->caches[o->cache];
+	struct rope_cache_args a = {
+		.q = at(p, o->q), .k = at(p, o->k), .v = at(p, o->v), .table = start(p, o->table),
+		.slot = c->step->slot, .q_out = start(p, o->q_out), .k_cache = cache->k, .v_cache = cache->v,
+		.t = c->t, .n_heads = o->n_heads, .n_kv_heads = cache->spec.n_kv_heads,
+		.head_dim = cache->spec.head_dim, .v_head_dim = cache->spec.v_head_dim,
+		.page_size = p->config.page_size, .q_stride = width_of(p, o->q.buffer),
+		.k_stride = width_of(p, o->k.buffer), .v_stride = width_of(p, o->v.buffer),
+		.rotary_dim = o->rotary_dim, .q_type = p->config.compute, .kv_type = p->config.compute,
+	};
+	c->op->u.rope_cache.fn(&a, begin, end);
+}
+
+static void run_glu(const struct call *c, int64_t begin, int64_t end)
+{
+	const struct program *p = c->p;
+	struct glu_args a = {
+		.gate = at(p, c->op->u.glu.gate), .up = at(p, c->op->u.glu.up), .out = start(p, c->op->u.glu.out),
+		.t = c->t, .d = c->op->u.glu.d, .gate_stride = width_of(p, c->op->u.glu.gate.buffer),
+		.up_stride = width_of(p, c->op->u.glu.up.buffer), .out_stride = width_of(p, c->op->u.glu.out),
+		.activation = c->op->u.glu.activation, .out_type = p->buffers[c->op->u.glu.out].type,
+	};
+	c->op->u.glu.fn(&a, begin, end);
+}
+
+static void run_gather(const struct call *c, int64_t begin, int64_t end)
+{
+	const struct program *p = c->p;
+	int64_t width = c->op->u.gather.width;
+	const float *x = start(p, c->op->u.gather.x);
+	const float *delta = start(p, c->op->u.gather.delta);
+	float *out = start(p, c->op->u.gather.out);
+	for (int64_t r = begin; r < end; r++) {
+		int64_t from = c->rows[r] * width;
+		for (int64_t i = 0; i < width; i++)
+			out[r * width + i] = x[from + i] + (delta ? delta[from + i] : 0.0f);
+	}
+}
+
+static void run_softcap(const struct call *c, int64_t begin, int64_t end)
+{
+	struct softcap_args a = {
+		.x = start(c->p, c->op->u.softcap.x), .t = c->t, .d = c->op->u.softcap.width,
+		.x_stride = width_of(c->p, c->op->u.softcap.x), .cap = c->op->u.softcap.cap,
+	};
+	c->op->u.softcap.fn(&a, begin, end);
+}
+
+/* ---- Sharing ---- */
+
+static void worker(void *context, int index, int n_workers)
+{
+	const struct call *c = context;
+	int64_t begin, end;
+	switch (c->op->kind) {
+	case OP_LINEAR:
+		/* 16 rows of results fill a cache line: two workers never write to one. */
+		team_share(c->op->u.linear.n_rows, 16, index, n_workers, &begin, &end);
+		run_linear(c, begin, end);
+		return;
+	case OP_SOFTCAP:
+		team_share(c->op->u.softcap.width, 16, index, n_workers, &begin, &end);
+		run_softcap(c, begin, end);
+		return;
+	default:
+		break;
+	}
+	team_share(c->t, 1, index, n_workers, &begin, &end);
+	switch (c->op->kind) {
+	case OP_EMBED:
+		run_embed(c, begin, end);
+		break;
+	case OP_ROPE_TABLE:
+		run_rope_table(c, begin, end);
+		break;
+	case OP_RMS_NORM:
+		run_norm(c, begin, end);
+		break;
+	case OP_ROPE_CACHE:
+		run_rope_cache(c, begin, end);
+		break;
+	case OP_GLU:
+		run_glu(c, begin, end);
+		break;
+	default:
+		run_gather(c, begin, end);
+	}
+}
+
+/* Elements that an operation touches, for deciding whether the team is worth waking. */
+static int64_t work_of(const struct call *c)
+{
+	const struct op *op = c->op;
+	switch (op->kind) {
+	case OP_LINEAR:
+		return op->u.linear.n_rows * op->u.linear.op.k;
+	case OP_RMS_NORM:
+		return c->t * op->u.norm.op.groups * op->u.norm.op.d;
+	case OP_GLU:
+		return c->t * op->u.glu.d * 4; /* an exponential each */
+	case OP_SOFTCAP:
+		return c->t * op->u.softcap.width * 4;
+	case OP_ROPE_CACHE:
+		return c->t * width_of(c->p, op->u.rope_cache.op.q_out);
+	case OP_ROPE_TABLE:
+		return c->t * op->u.rope_table.params.rotary_dim * 16; /* sines and cosines */
+	default:
+		return c->t * 1024;
+	}
+}
+
+static void run_attention(const struct call *c, struct team *team)
+{
+	struct program *p = c->p;
+	const struct attention_op *o = &c->op->u.attention.op;
+	const struct cache *cache = &p->caches[o->cache];
+	const struct step *s = c->step;
+	struct attention_args a = {
+		.q = start(p, o->q), .k_cache = cache->k, .v_cache = cache->v, .page_table = s->page_table,
+		.q_begin = s->q_begin, .kv_len = s->kv_len,
+		.sinks = o->sinks == NO_ID ? NULL : p->weights[o->sinks].data, .out = start(p, o->out),
+		.n_seqs = s->n_seqs, .table_stride = s->table_width, .q_stride = width_of(p, o->q),
+		.out_stride = width_of(p, o->out), .n_heads = o->n_heads, .n_kv_heads = cache->spec.n_kv_heads,
+		.head_dim = cache->spec.head_dim, .v_head_dim = cache->spec.v_head_dim,
+		.page_size = p->config.page_size, .window = o->window, .scale = o->scale, .softcap = o->softcap,
+		.q_type = p->config.compute, .kv_type = p->config.compute, .out_type = p->config.compute,
+	};
+	attention_plan_run(p->plans[c->op->u.attention.plan].plan, team, &a);
+}
+
+static void run_ops(struct program *p, struct team *team, int64_t begin, int64_t end, const struct step *step,
+		    int64_t t, const int32_t *rows)
+{
+	for (int64_t i = begin; i < end; i++) {
+		struct call c = { p, &p->ops[i], step, t, rows };
+		if (c.op->kind == OP_ATTENTION)
+			run_attention(&c, team);
+		else
+			team_run(work_of(&c) < INLINE_ELEMENTS ? NULL : team, worker, &c);
+	}
+}
+
+void program_run(struct program *p, struct team *team, const struct step *step)
+{
+	CHECK(p->bound && p->allocated);
+	CHECK(step->n_tokens >= 1 && step->n_tokens <= p->config.max_tokens && step->n_seqs <= p->config.max_seqs);
+	for (int64_t i = 0; i < p->n_plans; i++)
+		CHECK(attention_plan_update(p->plans[i].plan, step->n_seqs, step->q_begin, step->kv_len) == VB_OK);
+	run_ops(p, team, 0, p->n_body, step, step->n_tokens, NULL);
+}
+
+const float *program_head(struct program *p, struct team *team, const int32_t *rows, int64_t n_rows)
+{
+	CHECK(n_rows >= 1 && n_rows <= p->config.max_rows);
+	run_ops(p, team, p->n_body, p->n_ops, NULL, n_rows, rows);
+	return start(p, p->logits);
+}
