@@ -19,7 +19,8 @@
 
 struct vb_tokenizer {
 	struct tokenizer *t;
-	struct chat_template *chat; /* NULL: the model has none */
+	struct chat_template *chat; /* NULL: the model has none, or none that compiles */
+	char *chat_error;           /* why it does not compile; NULL */
 };
 
 /* Everything decided before weights are read: by vb_engine_open and vb_explain alike. */

@@ -185,7 +185,7 @@ static void record(struct vb_token *token, const struct log_row *row, int32_t id
 		log_row_top(row, n_top, top);
 }
 
-static int finite(const struct log_row *row, int64_t position)
+static int check_finite(const struct log_row *row, int64_t position)
 {
 	if (!isfinite(row->log_sum) || !isfinite(row->max))
 		FAIL(VB_ENUMERIC, "logits are not finite: position %lld: the weights or the compute type do not suit "
@@ -212,7 +212,7 @@ static int score_chunk(struct generation *g, int64_t first, int64_t n)
 			size_t next = (size_t)(first + done + i + 1);
 			struct log_row row;
 			log_row_of(&row, e->log_softmax, logits + i * n_vocab, n_vocab);
-			TRY(finite(&row, (int64_t)next));
+			TRY(check_finite(&row, (int64_t)next));
 			record(&g->result->prompt_tokens[next], &row, g->prompt.id[next],
 			       g->prompt_top + next * n_top, (int)n_top);
 		}
@@ -299,7 +299,7 @@ static int accept(struct generation *g, int32_t id, const float *logits)
 	if (res->tokens) {
 		struct log_row row;
 		log_row_of(&row, e->log_softmax, logits, program_n_vocab(e->setup.program));
-		TRY(finite(&row, (int64_t)(g->prompt.n + i)));
+		TRY(check_finite(&row, (int64_t)(g->prompt.n + i)));
 		record(&res->tokens[i], &row, id, g->top + i * (size_t)g->r->logprobs, g->r->logprobs);
 		token = res->tokens[i];
 	}

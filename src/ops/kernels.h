@@ -6,6 +6,7 @@
 #ifndef OPS_KERNELS_H
 #define OPS_KERNELS_H
 
+#include "kernels/ops/attention.h"
 #include "kernels/ops/embed.h"
 #include "kernels/ops/glu.h"
 #include "kernels/ops/linear.h"
@@ -21,6 +22,10 @@
 		.op = (op_name), .rows = (its_rows),                                 \
 		.n_rows = (int)(sizeof(its_rows) / sizeof *(its_rows)), .refuse = (its_refuse) \
 	}
+
+/* Attention's rows run through plans (attention_plan.h). */
+extern const struct kernel_set attention_set;
+int attention_pick(uint32_t isa, const struct attention_request *r, const char *forced, struct pick *out);
 
 extern const struct kernel_set embed_set;
 int embed_pick(uint32_t isa, const struct embed_request *r, const char *forced, struct pick *out);

@@ -3,6 +3,7 @@
 #define OPS_PROGRAM_INTERNAL_H
 
 #include "ops/attention_plan.h"
+#include "ops/kernels.h"
 #include "ops/ops.h"
 
 #include "kernels/ops/attention.h"

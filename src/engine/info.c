@@ -1,0 +1,148 @@
+/* info.c - what an engine is and what would serve a model, as JSON. */
+#include "engine_internal.h"
+
+#include "base/status.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *type_words(enum dtype t)
+{
+	return dtype_name(t);
+}
+
+/* "0-15", "0,2,4", "3": the layers of a group. */
+static void append_layer(char *text, size_t size, int first, int last)
+{
+	size_t n = strlen(text);
+	if (first == last)
+		snprintf(text + n, size - n, "%s%d", n ? "," : "", first);
+	else
+		snprintf(text + n, size - n, "%s%d-%d", n ? "," : "", first, last);
+}
+
+static bool same_choice(const struct program_choice *a, const struct program_choice *b)
+{
+	if (strcmp(a->op, b->op) != 0 || strcmp(a->what, b->what) != 0 || a->pick->row != b->pick->row)
+		return false;
+	return (a->layer < 0) == (b->layer < 0);
+}
+
+static json_t *refusals(const struct pick *pick)
+{
+	json_t *list = json_array();
+	for (int i = 0; i < pick->n_refused; i++)
+		json_array_append_new(list, json_pack("{s:s, s:s}", "backend", pick->refused[i].kernel, "reason",
+						      pick->refused[i].reason));
+	return list;
+}
+
+/* One row a group of operations that ask the same and got the same. */
+static json_t *choices(const struct program *p, const char *only)
+{
+	json_t *rows = json_array();
+	int64_t n = program_n_choices(p);
+	for (int64_t i = 0; i < n; i++) {
+		struct program_choice c, other;
+		program_choice(p, i, &c);
+		if (only && strcmp(c.op, only) != 0)
+			continue;
+		bool seen = false;
+		for (int64_t j = 0; j < i && !seen; j++) {
+			program_choice(p, j, &other);
+			seen = same_choice(&c, &other);
+		}
+		if (seen)
+			continue;
+		char layers[1024] = "";
+		int first = c.layer, last = c.layer;
+		for (int64_t j = i + 1; j < n && c.layer >= 0; j++) {
+			program_choice(p, j, &other);
+			if (!same_choice(&c, &other) || other.layer == last)
+				continue;
+			if (other.layer == last + 1) {
+				last = other.layer;
+				continue;
+			}
+			append_layer(layers, sizeof layers, first, last);
+			first = last = other.layer;
+		}
+		if (c.layer >= 0)
+			append_layer(layers, sizeof layers, first, last);
+		json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:o}", "layers", c.layer >= 0 ? layers : "-", "kind",
+					c.op, "request", c.what, "use", "decode|prefill|verify", "refused",
+					refusals(c.pick));
+		json_object_set_new(row, "backend", c.pick->row >= 0 ? json_string(c.pick->kernel) : json_null());
+		json_array_append_new(rows, row);
+	}
+	return rows;
+}
+
+static json_t *memory_json(const struct setup *s)
+{
+	uint64_t kv = s->memory.kv_per_token * (uint64_t)s->page_size * (uint64_t)s->n_pages;
+	json_t *o = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "weights",
+			      (json_int_t)s->memory.weights, "weights_per_token",
+			      (json_int_t)s->memory.weights_per_token, "kv_per_token",
+			      (json_int_t)s->memory.kv_per_token, "page_size", (json_int_t)s->page_size, "pages",
+			      (json_int_t)s->n_pages, "kv", (json_int_t)kv, "activations",
+			      (json_int_t)s->memory.activations, "workspace", (json_int_t)s->memory.workspace,
+			      "available", (json_int_t)s->facts.memory, "longest_context", (json_int_t)s->context);
+	if (s->context_why[0])
+		json_object_set_new(o, "context_why", json_string(s->context_why));
+	return o;
+}
+
+static int give_text(json_t *o, char **json)
+{
+	*json = o ? json_text(o) : NULL;
+	json_decref(o);
+	if (!*json)
+		FAIL(VB_ENOMEM, "out of memory: JSON");
+	return VB_OK;
+}
+
+int vb_engine_info(const struct vb_engine *e, char **json)
+{
+	if (!e || !json)
+		FAIL(VB_EINVAL, "invalid call: vb_engine_info: no argument may be NULL");
+	const struct setup *s = &e->setup;
+	json_t *attention = json_array(), *row;
+	json_t *rows = choices(s->program, "attention");
+	size_t i;
+	json_array_foreach(rows, i, row)
+		json_array_append_new(attention, json_pack("{s:O, s:O}", "layers", json_object_get(row, "layers"),
+							   "backend", json_object_get(row, "backend")));
+	json_decref(rows);
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:f, s:o, s:o}", "model", e->model_dir,
+			      "family", model_family_name(s->config), "device", "cpu", "device_why", s->device_why,
+			      "dtype", type_words(s->compute), "threads", s->n_threads, "context",
+			      (json_int_t)s->context, "page_size", (json_int_t)s->page_size, "prefill_chunk",
+			      (json_int_t)s->chunk, "load_s", e->load_s, "attention", attention, "memory",
+			      memory_json(s));
+	return give_text(o, json);
+}
+
+int vb_explain(const char *model_dir, const struct vb_options *options, const char *facts, char **json)
+{
+	if (!json)
+		FAIL(VB_EINVAL, "invalid call: vb_explain: json must not be NULL");
+	*json = NULL;
+	struct setup s;
+	TRY(setup_create(&s, model_dir, options, facts));
+	json_t *o = json_pack("{s:o, s:s, s:s}", "facts", hw_facts_json(&s.facts), "device", "cpu", "device_why",
+			      s.device_why);
+	if (model_dir) {
+		json_object_set_new(o, "model", json_string(model_dir));
+		json_object_set_new(o, "family", json_string(model_family_name(s.config)));
+		json_object_set_new(o, "dtype", json_string(type_words(s.compute)));
+		json_object_set_new(o, "threads", json_integer(s.n_threads));
+		json_object_set_new(o, "layers", choices(s.program, NULL));
+		json_object_set_new(o, "memory", memory_json(&s));
+	}
+	int rc = give_text(o, json);
+	if (rc == VB_OK && s.pick_rc != VB_OK)
+		rc = status_fail(s.pick_rc, __FILE__, __LINE__, "%s", s.pick_message);
+	setup_destroy(&s);
+	return rc;
+}
