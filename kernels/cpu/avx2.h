@@ -9,11 +9,11 @@
 
 #include <immintrin.h>
 
-/* All bits set in the first min(n, 8) lanes. */
+/* All bits set in the first min(n, 8) lanes; in none where n <= 0. */
 static inline __m256i avx2_mask8(int64_t n)
 {
 	__m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-	return _mm256_cmpgt_epi32(_mm256_set1_epi32(n >= 8 ? 8 : (int)n), lane);
+	return _mm256_cmpgt_epi32(_mm256_set1_epi32(n >= 8 ? 8 : n < 0 ? 0 : (int)n), lane);
 }
 
 static inline __attribute__((always_inline)) __m256 avx2_widen(enum dtype type, __m128i bits)
@@ -29,6 +29,12 @@ static inline __attribute__((always_inline)) __m256 avx2_load8(enum dtype type, 
 	if (type == DTYPE_F32)
 		return _mm256_loadu_ps((const float *)p + i);
 	return avx2_widen(type, _mm_loadu_si128((const __m128i *)(const void *)((const uint16_t *)p + i)));
+}
+
+/* The first min(n, 8) values from p on; then zeros. */
+static inline __m256 avx2_load(const float *p, int64_t n)
+{
+	return n >= 8 ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, avx2_mask8(n));
 }
 
 /* n < 8 values from element i on, as f32; then zeros. */

@@ -1,0 +1,36 @@
+/* glu on 8 lanes; element by element, so no order of summation. */
+#include "avx2.h"
+#include "math_avx2.h"
+
+static inline __attribute__((always_inline)) void rows(const struct glu_args *a, int64_t t_begin, int64_t t_end,
+						       enum glu_activation activation)
+{
+	for (int64_t t = t_begin; t < t_end; t++) {
+		const float *gate = a->gate + t * a->gate_stride, *up = a->up + t * a->up_stride;
+		for (int64_t i = 0; i < a->d; i += 8) {
+			int64_t live = a->d - i;
+			__m256 v = avx2_activate(activation, avx2_load(gate + i, live));
+			v = _mm256_mul_ps(v, avx2_load(up + i, live));
+			avx2_store(a->out_type, a->out, t * a->out_stride + i, live, v);
+		}
+	}
+}
+
+const char *glu_avx2_refuse(const struct glu_request *r)
+{
+	return glu_refuse_any(r);
+}
+
+void glu_avx2(const struct glu_args *a, int64_t t_begin, int64_t t_end)
+{
+	switch (a->activation) {
+	case GLU_GELU_TANH:
+		rows(a, t_begin, t_end, GLU_GELU_TANH);
+		break;
+	case GLU_GELU:
+		rows(a, t_begin, t_end, GLU_GELU);
+		break;
+	default:
+		rows(a, t_begin, t_end, GLU_SILU);
+	}
+}
