@@ -101,6 +101,17 @@ struct vb_engine {
 	int32_t *count;
 };
 
+/* Bytes a second that the team reads from memory at best: the median of `repeat` passes over a buffer that no cache holds.
+ * 0 where memory for it is not to be had. */
+double bench_read_bandwidth(struct team *team, int repeat);
+
+/* Minimum, median and maximum of n figures, which are sorted in place. */
+struct spread {
+	double median, min, max;
+};
+struct spread spread_of(double *figures, int n);
+json_t *spread_json(struct spread s);
+
 /* Runs tokens ids[0..n) of one sequence at positions first.. with its first prompt_len tokens the prompt. */
 /* The ids of a chat: JSON, an array of messages or an object with "messages" and more for the template. */
 int chat_ids(const struct vb_tokenizer *t, const char *chat, bool add_generation_prompt, struct ids *out);

@@ -215,4 +215,7 @@ void program_run(struct program *p, struct team *team, const struct step *step);
 const float *program_head(struct program *p, struct team *team, const int32_t *rows, int64_t n_rows);
 int64_t program_n_vocab(const struct program *p);
 
+/* Writes made-up keys and values into every page, so that a benchmark may decode at a depth that no prompt filled. */
+void program_fill_caches(struct program *p);
+
 #endif

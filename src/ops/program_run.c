@@ -261,3 +261,17 @@ const float *program_head(struct program *p, struct team *team, const int32_t *r
 	run_ops(p, team, p->n_body, p->n_ops, NULL, n_rows, rows);
 	return start(p, p->logits);
 }
+
+void program_fill_caches(struct program *p)
+{
+	enum dtype type = p->config.compute;
+	for (int64_t i = 0; i < p->n_caches; i++) {
+		struct cache *c = &p->caches[i];
+		size_t n_k = c->k_bytes / dtype_bytes(type), n_v = c->v_bytes / dtype_bytes(type);
+		/* Small values of both signs that differ from token to token. */
+		for (size_t j = 0; j < n_k; j++)
+			dtype_store(type, c->k, j, (float)((j * 2654435761u >> 16 & 255) - 127.5) / 128);
+		for (size_t j = 0; j < n_v; j++)
+			dtype_store(type, c->v, j, (float)((j * 2246822519u >> 16 & 255) - 127.5) / 128);
+	}
+}
