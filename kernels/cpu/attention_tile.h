@@ -1,0 +1,587 @@
+/* attention_tile.h - attention over lanes: the body of attention_avx2.c and attention_avx512.c, each of which includes
+ * its attention_lanes_*.h first. Everything is static; there is no other includer.
+ *
+ * DESIGN. Source of the running softmax: Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018; of
+ * tiles over it: Dao et al., "FlashAttention", 2022. A call holds a block of rows and walks the keys tile by tile:
+ *   keys    the tile's keys are transposed into `keys` [d][TILE], so that a lane is a key
+ *   scores  s[row][key]: one chain of fused multiply-adds over d, ascending, for each score
+ *   softmax row by row: new maximum, p = exp(s - max), sum in one tree over the tile's positions
+ *   values  o[row][dim]: one chain over the keys that the row sees, ascending, for each dimension; a lane is a dimension
+ * Each number of a row's result is thus a fixed sequence of operations on that row's own operands, whatever rows are
+ * computed beside it (BLOCK_ROWS at a time, or fewer) and however wide the vectors are. Keys that a row does not see are
+ * not multiplied by zero but left out of its chains, so that not even a NaN in them is noticed.
+ *
+ * bf16 comes in pairs of 32 bits that one shift and one mask take apart: for keys, a pair is two successive d; for
+ * values, two successive dimensions, so that o is kept as runs of LANES even and LANES odd dimensions until it is written.
+ */
+#ifndef KERNELS_ATTENTION_TILE_H
+#define KERNELS_ATTENTION_TILE_H
+
+#include "kernels/ops/attention.h"
+
+#include <math.h>
+#include <string.h>
+
+#define TILE ATTENTION_TILE
+#define TILE_VECTORS (TILE / LANES)
+/* Dimensions that a load of values covers. */
+#define UNIT (2 * LANES)
+/* Where a row's state keeps the factor by which the current tile rescales it. */
+#define STATE_RESCALE 2
+
+#define INLINE static inline __attribute__((always_inline))
+
+struct job {
+	const struct attention_args *a;
+	const struct attention_item *it;
+	int64_t g, n_tokens, n_rows, state_floats;
+	int64_t first_token;            /* of the item, in the step */
+	int64_t first_position;         /* of that token */
+	int64_t key_begin, key_end;     /* keys that some row sees */
+	int64_t common_begin, common_end; /* keys that all rows see */
+	int page_shift;
+	size_t type_bytes;
+	float *q;            /* [n_rows, d] */
+	float *s;            /* [n_rows, TILE]: scores, then probabilities */
+	float *total, *part; /* [n_rows, state_floats]: all pieces so far; the current piece */
+	void *keys;          /* [d, TILE] f32 or [d / 2, TILE] pairs of bf16 */
+};
+
+struct tile {
+	int64_t first;  /* position of the tile's first key */
+	int begin, end; /* keys of the tile that some row sees */
+	const unsigned char *v[TILE];
+};
+
+/* ---- exp and tanh ---- */
+
+/* exp(x) - 1 = *scale * (1 + *e) - 1 with |x - n ln 2| <= ln 2 / 2. The polynomial is the minimax one of its form (Remez,
+ * relative error 3.1e-9); measured over all floats in -87..0: at most 1 ulp from the correctly rounded exp. */
+INLINE void exp_parts(vf x, vf *scale, vf *e)
+{
+	vf n = vf_round(vf_mul(x, vf_set1(0x1.715476p+0f)));
+	vf r = vf_fma(n, vf_set1(-0x1.62e400p-1f), x);
+	r = vf_fma(n, vf_set1(0x1.7f7d1cp-20f), r);
+	vf p = vf_set1(0x1.6a23d0p-10f);
+	p = vf_fma(p, r, vf_set1(0x1.123a20p-7f));
+	p = vf_fma(p, r, vf_set1(0x1.5558f2p-5f));
+	p = vf_fma(p, r, vf_set1(0x1.555492p-3f));
+	p = vf_fma(p, r, vf_set1(0x1.fffffcp-2f));
+	*e = vf_fma(vf_mul(p, r), r, r);
+	*scale = vf_pow2(n);
+}
+
+/* exp(x) for x <= 0; 0 below -87, where the result would soon be denormal; NaN for NaN. */
+INLINE vf exp_negative(vf x)
+{
+	vf scale, e;
+	exp_parts(x, &scale, &e);
+	return vf_zero_below(vf_mul(vf_add(e, vf_set1(1)), scale), x, vf_set1(-87));
+}
+
+static float exp_one(float x)
+{
+	float lanes[LANES];
+	vf_store(lanes, exp_negative(vf_set1(x)));
+	return lanes[0];
+}
+
+/* tanh(x) = expm1(2|x|) / (expm1(2|x|) + 2), with the sign of x: accurate near 0 too. */
+INLINE vf tanh_lanes(vf x)
+{
+	vf scale, e, z = vf_abs(x);
+	z = vf_min(vf_set1(40), vf_add(z, z));
+	exp_parts(z, &scale, &e);
+	vf m1 = vf_fma(scale, e, vf_sub(scale, vf_set1(1)));
+	return vf_copysign(vf_div(m1, vf_add(m1, vf_set1(2))), x);
+}
+
+INLINE float reduce_8(__m256 v, const bool maximum)
+{
+	__m128 x = _mm256_castps256_ps128(v), y = _mm256_extractf128_ps(v, 1);
+	x = maximum ? _mm_max_ps(x, y) : _mm_add_ps(x, y);
+	y = _mm_movehl_ps(x, x);
+	x = maximum ? _mm_max_ps(x, y) : _mm_add_ps(x, y);
+	y = _mm_shuffle_ps(x, x, 1);
+	x = maximum ? _mm_max_ss(x, y) : _mm_add_ss(x, y);
+	return _mm_cvtss_f32(x);
+}
+
+/* ---- Keys ---- */
+
+/* What absent keys are read from: their scores are never looked at. */
+static const unsigned char no_key[ATTENTION_MAX_HEAD_DIM * sizeof(float)];
+
+/* Finds the tile's keys and values that some row sees. */
+static void find_keys(const struct job *j, struct tile *t, const unsigned char **k)
+{
+	const struct attention_args *a = j->a;
+	const int32_t *pages = a->page_table + j->it->seq * a->table_stride;
+	int64_t k_bytes = a->head_dim * (int64_t)j->type_bytes, v_bytes = a->v_head_dim * (int64_t)j->type_bytes;
+	for (int i = 0; i < TILE; i++)
+		k[i] = no_key;
+	for (int i = t->begin; i < t->end;) {
+		int64_t position = t->first + i, in_page = position & (a->page_size - 1);
+		int64_t page = pages[position >> j->page_shift];
+		int64_t row = (page * a->n_kv_heads + j->it->kv_head) * a->page_size + in_page;
+		int64_t n = a->page_size - in_page < t->end - i ? a->page_size - in_page : t->end - i;
+		for (; n > 0; n--, i++, row++) {
+			k[i] = (const unsigned char *)a->k_cache + row * k_bytes;
+			t->v[i] = (const unsigned char *)a->v_cache + row * v_bytes;
+		}
+	}
+}
+
+/* 4 values of LANES rows of f16, as f32, transposed. */
+static void transpose_f16(const unsigned char *const *rows, int64_t offset, vi out[4])
+{
+	float wide[LANES][4];
+	const unsigned char *wide_rows[LANES];
+	for (int i = 0; i < LANES; i++) {
+		_mm_storeu_ps(wide[i], _mm_cvtph_ps(_mm_loadl_epi64((const void *)(rows[i] + offset))));
+		wide_rows[i] = (const unsigned char *)wide[i];
+	}
+	vi_transpose(wide_rows, 0, out);
+}
+
+/* Transposes vectors v_begin..v_end of the tile's keys. */
+static void pack_keys(const struct job *j, const unsigned char *const *k, int v_begin, int v_end)
+{
+	bool f16 = j->a->kv_type == DTYPE_F16;
+	int64_t step = f16 ? 8 : 16, row_bytes = j->a->head_dim * (int64_t)j->type_bytes;
+	for (int v = v_begin; v < v_end; v++) {
+		float *out = (float *)j->keys + v * LANES;
+		for (int64_t b = 0; b < row_bytes; b += step, out += 4 * TILE) {
+			vi x[4];
+			if (f16)
+				transpose_f16(k + v * LANES, b, x);
+			else
+				vi_transpose(k + v * LANES, b, x);
+			for (int i = 0; i < 4; i++)
+				memcpy(out + i * TILE, &x[i], sizeof x[i]);
+		}
+	}
+}
+
+/* ---- Scores ---- */
+
+INLINE void scores_block(const int rows, const int nv, const bool pairs, const struct job *j, const float *q, int v, float *s)
+{
+	const float *keys = (const float *)j->keys + v * LANES;
+	int64_t d = j->a->head_dim;
+	vf acc[BLOCK_ROWS][BLOCK_VECTORS];
+	for (int r = 0; r < rows; r++)
+		for (int i = 0; i < nv; i++)
+			acc[r][i] = vf_zero();
+	for (int64_t n = 0; n < d; keys += TILE) {
+		if (pairs) {
+			vf k[BLOCK_VECTORS];
+			for (int i = 0; i < nv; i++)
+				k[i] = vf_bf16_lower(vi_load(keys + i * LANES));
+			for (int r = 0; r < rows; r++)
+				for (int i = 0; i < nv; i++)
+					acc[r][i] = vf_fma(vf_set1(q[r * d + n]), k[i], acc[r][i]);
+			for (int i = 0; i < nv; i++)
+				k[i] = vf_bf16_upper(vi_load(keys + i * LANES));
+			for (int r = 0; r < rows; r++)
+				for (int i = 0; i < nv; i++)
+					acc[r][i] = vf_fma(vf_set1(q[r * d + n + 1]), k[i], acc[r][i]);
+			n += 2;
+		} else {
+			vf k[BLOCK_VECTORS];
+			for (int i = 0; i < nv; i++)
+				k[i] = vf_load(keys + i * LANES);
+			for (int r = 0; r < rows; r++)
+				for (int i = 0; i < nv; i++)
+					acc[r][i] = vf_fma(vf_set1(q[r * d + n]), k[i], acc[r][i]);
+			n += 1;
+		}
+	}
+	for (int r = 0; r < rows; r++)
+		for (int i = 0; i < nv; i++)
+			vf_store(s + r * TILE + (v + i) * LANES, acc[r][i]);
+}
+
+/* Scores of `rows` rows against vectors v_begin..v_end of the tile. */
+INLINE void scores_rows(const int rows, const bool pairs, const struct job *j, const float *q, int v_begin, int v_end,
+			float *s)
+{
+	int v = v_begin;
+	for (; v + BLOCK_VECTORS <= v_end; v += BLOCK_VECTORS)
+		scores_block(rows, BLOCK_VECTORS, pairs, j, q, v, s);
+	for (; v < v_end; v++)
+		scores_block(rows, 1, pairs, j, q, v, s);
+}
+
+INLINE void scores_any(int rows, const bool pairs, const struct job *j, const float *q, int v_begin, int v_end, float *s)
+{
+	switch (rows) {
+	case 1:
+		scores_rows(1, pairs, j, q, v_begin, v_end, s);
+		break;
+	case 2:
+		scores_rows(2, pairs, j, q, v_begin, v_end, s);
+		break;
+	case 3:
+		scores_rows(3, pairs, j, q, v_begin, v_end, s);
+		break;
+	case 4:
+		scores_rows(4, pairs, j, q, v_begin, v_end, s);
+		break;
+	case 5:
+		scores_rows(5, pairs, j, q, v_begin, v_end, s);
+		break;
+	default:
+		scores_rows(6, pairs, j, q, v_begin, v_end, s);
+	}
+}
+
+/* The size of the next group of at most BLOCK_ROWS when `left` rows are cut into nearly equal groups: 8 gives 4 and 4,
+ * which wastes less than 6 and 2. */
+INLINE int64_t group_size(int64_t left)
+{
+	int64_t n_groups = (left + BLOCK_ROWS - 1) / BLOCK_ROWS;
+	return (left + n_groups - 1) / n_groups;
+}
+
+static void scores(const struct job *j, int v_begin, int v_end)
+{
+	for (int64_t r = 0, n; r < j->n_rows; r += n) {
+		n = group_size(j->n_rows - r);
+		const float *q = j->q + r * j->a->head_dim;
+		float *s = j->s + r * TILE;
+		if (j->a->kv_type == DTYPE_BF16)
+			scores_any((int)n, true, j, q, v_begin, v_end, s);
+		else
+			scores_any((int)n, false, j, q, v_begin, v_end, s);
+	}
+}
+
+/* ---- Softmax ---- */
+
+/* Turns a row's scores into probabilities relative to its new maximum; only keys begin..end of the tile count. */
+static void softmax_row(const struct job *j, float *s, float *state, int begin, int end)
+{
+	float softcap = j->a->softcap;
+	vf x[TILE_VECTORS];
+	for (int i = 0; i < TILE_VECTORS; i++) {
+		x[i] = vf_mul(vf_load(s + i * LANES), vf_set1(j->a->scale));
+		if (softcap > 0)
+			x[i] = vf_mul(tanh_lanes(vf_div(x[i], vf_set1(softcap))), vf_set1(softcap));
+		if (begin > 0 || end < TILE)
+			x[i] = vf_keep(x[i], begin - i * LANES, end - i * LANES);
+	}
+	float m = reduce_8(tile_max(x), true);
+	m = m > state[0] ? m : state[0];
+	if (m == -INFINITY) {
+		/* Nothing but -inf, or a NaN that the maximum has passed over and that must not be lost. */
+		float sum = reduce_8(tile_sum(x), false);
+		memset(s, 0, TILE * sizeof *s);
+		state[STATE_RESCALE] = 1;
+		if (isnan(sum))
+			state[0] = state[1] = state[STATE_RESCALE] = sum;
+		return;
+	}
+	float rescale = state[0] == m ? 1 : exp_one(state[0] - m);
+	for (int i = 0; i < TILE_VECTORS; i++) {
+		x[i] = exp_negative(vf_sub(x[i], vf_set1(m)));
+		vf_store(s + i * LANES, x[i]);
+	}
+	state[0] = m;
+	state[1] = state[1] * rescale + reduce_8(tile_sum(x), false);
+	state[STATE_RESCALE] = rescale;
+}
+
+/* ---- Values ---- */
+
+/* One load of values: UNIT dimensions from `row` on, of which `left` exist where `whole` is false. */
+INLINE void load_values(const enum dtype type, const bool whole, const unsigned char *row, int left, vf *a, vf *b)
+{
+	int n = left < LANES ? left : LANES, m = left - n;
+	if (type == DTYPE_BF16) {
+		vi w = whole ? vi_load(row) : vi_load_n(row, left / 2);
+		*a = vf_bf16_lower(w);
+		*b = vf_bf16_upper(w);
+	} else if (type == DTYPE_F16) {
+		*a = vf_load_f16_n(row, whole ? LANES : n);
+		*b = vf_load_f16_n(row + LANES * 2, whole ? LANES : m);
+	} else {
+		*a = whole ? vf_load(row) : vf_load_n(row, n);
+		*b = whole ? vf_load(row + LANES * 4) : vf_load_n(row + LANES * 4, m);
+	}
+}
+
+/* nv vectors of dimensions from `dim` on, for `rows` rows and keys begin..end. */
+INLINE void values_block(const int rows, const int nv, const bool whole, const enum dtype type, const struct job *j,
+			 const struct tile *t, int64_t dim, int begin, int end, const float *s, float *states)
+{
+	vf acc[BLOCK_ROWS][BLOCK_VECTORS];
+	float *o = states + ATTENTION_STATE_O + dim;
+	int64_t stride = j->state_floats, offset = dim * (type == DTYPE_F32 ? 4 : 2);
+	int64_t left = j->a->v_head_dim - dim;
+	for (int r = 0; r < rows; r++)
+		for (int i = 0; i < nv; i++)
+			acc[r][i] = vf_mul(vf_load(o + r * stride + i * LANES),
+					   vf_set1(states[r * stride + STATE_RESCALE]));
+	for (int n = begin; n < end; n++) {
+		vf v[BLOCK_VECTORS];
+		for (int i = 0; i < nv; i += 2)
+			load_values(type, whole, t->v[n] + offset + i * LANES * (type == DTYPE_F32 ? 4 : 2),
+				    left > UNIT ? UNIT : (int)left, &v[i], &v[i + 1]);
+		for (int r = 0; r < rows; r++)
+			for (int i = 0; i < nv; i++)
+				acc[r][i] = vf_fma(vf_set1(s[r * TILE + n]), v[i], acc[r][i]);
+	}
+	for (int r = 0; r < rows; r++)
+		for (int i = 0; i < nv; i++)
+			vf_store(o + r * stride + i * LANES, acc[r][i]);
+}
+
+INLINE void values_rows(const int rows, const enum dtype type, const struct job *j, const struct tile *t, int begin, int end,
+			const float *s, float *states)
+{
+	int64_t dim = 0, dv = j->a->v_head_dim;
+	for (; dim + BLOCK_VECTORS * LANES <= dv; dim += BLOCK_VECTORS * LANES)
+		values_block(rows, BLOCK_VECTORS, true, type, j, t, dim, begin, end, s, states);
+	for (; dim < dv; dim += UNIT)
+		values_block(rows, 2, false, type, j, t, dim, begin, end, s, states);
+}
+
+INLINE void values_any(int rows, const enum dtype type, const struct job *j, const struct tile *t, int begin, int end,
+		       const float *s, float *states)
+{
+	switch (rows) {
+	case 1:
+		values_rows(1, type, j, t, begin, end, s, states);
+		break;
+	case 2:
+		values_rows(2, type, j, t, begin, end, s, states);
+		break;
+	case 3:
+		values_rows(3, type, j, t, begin, end, s, states);
+		break;
+	case 4:
+		values_rows(4, type, j, t, begin, end, s, states);
+		break;
+	case 5:
+		values_rows(5, type, j, t, begin, end, s, states);
+		break;
+	default:
+		values_rows(6, type, j, t, begin, end, s, states);
+	}
+}
+
+/* Adds keys begin..end, which all of rows r..r + n see, to their states. */
+static void values(const struct job *j, const struct tile *t, int64_t r, int64_t n, int begin, int end)
+{
+	int64_t last = r + n;
+	for (; r < last; r += n) {
+		n = group_size(last - r);
+		const float *s = j->s + r * TILE;
+		float *states = j->part + r * j->state_floats;
+		if (j->a->kv_type == DTYPE_BF16)
+			values_any((int)n, DTYPE_BF16, j, t, begin, end, s, states);
+		else if (j->a->kv_type == DTYPE_F16)
+			values_any((int)n, DTYPE_F16, j, t, begin, end, s, states);
+		else
+			values_any((int)n, DTYPE_F32, j, t, begin, end, s, states);
+	}
+}
+
+/* ---- Tiles, pieces, rows ---- */
+
+/* Keys of the tile that token i of the item sees; *begin >= *end where none. */
+static void visible_in_tile(const struct job *j, const struct tile *t, int64_t i, int *begin, int *end)
+{
+	int64_t b, e;
+	attention_visible(j->first_position + i, j->a->window, &b, &e);
+	b -= t->first;
+	e -= t->first;
+	*begin = b < 0 ? 0 : b > TILE ? TILE : (int)b;
+	*end = e < 0 ? 0 : e > TILE ? TILE : (int)e;
+}
+
+static void add_tile(const struct job *j, int64_t first)
+{
+	struct tile t = { .first = first };
+	const unsigned char *k[TILE];
+	t.begin = j->key_begin > first ? (int)(j->key_begin - first) : 0;
+	t.end = j->key_end < first + TILE ? (int)(j->key_end - first) : TILE;
+	find_keys(j, &t, k);
+	int v_begin = t.begin / LANES, v_end = (t.end + LANES - 1) / LANES;
+	pack_keys(j, k, v_begin, v_end);
+	scores(j, v_begin, v_end);
+	if (first >= j->common_begin && first + TILE <= j->common_end) {
+		for (int64_t r = 0; r < j->n_rows; r++)
+			softmax_row(j, j->s + r * TILE, j->part + r * j->state_floats, 0, TILE);
+		values(j, &t, 0, j->n_rows, 0, TILE);
+		return;
+	}
+	for (int64_t i = 0; i < j->n_tokens; i++) {
+		int begin, end;
+		visible_in_tile(j, &t, i, &begin, &end);
+		if (begin >= end)
+			continue;
+		for (int64_t r = i * j->g; r < (i + 1) * j->g; r++)
+			softmax_row(j, j->s + r * TILE, j->part + r * j->state_floats, begin, end);
+		values(j, &t, i * j->g, j->g, begin, end);
+	}
+}
+
+/* Folds the state b, of later keys, into a. */
+static void merge_states(float *a, const float *b, int64_t n_floats)
+{
+	if (b[0] == -INFINITY)
+		return;
+	if (a[0] == -INFINITY) {
+		memcpy(a, b, (size_t)n_floats * sizeof *a);
+		return;
+	}
+	float m = a[0] > b[0] ? a[0] : b[0];
+	float fa = a[0] == m ? 1 : exp_one(a[0] - m);
+	float fb = b[0] == m ? 1 : exp_one(b[0] - m);
+	a[0] = m;
+	a[1] = a[1] * fa + b[1] * fb;
+	for (int64_t i = ATTENTION_STATE_O; i < n_floats; i += LANES)
+		vf_store(a + i, vf_fma(vf_load(a + i), vf_set1(fa), vf_mul(vf_load(b + i), vf_set1(fb))));
+}
+
+static void clear_states(float *states, int64_t n_rows, int64_t n_floats)
+{
+	memset(states, 0, (size_t)(n_rows * n_floats) * sizeof *states);
+	for (int64_t r = 0; r < n_rows; r++)
+		states[r * n_floats] = -INFINITY;
+}
+
+/* o in the order of dimensions, times `rescale`, divided by l, in the type of out, to `p`. */
+static void store_row(const struct attention_args *a, const float *o, float rescale, float l, unsigned char *p)
+{
+	float ordered[ATTENTION_MAX_HEAD_DIM];
+	unsigned char typed[ATTENTION_MAX_HEAD_DIM * sizeof(float)];
+	size_t bytes = dtype_bytes(a->out_type);
+	for (int64_t i = 0; i < a->v_head_dim && a->kv_type == DTYPE_BF16; i += UNIT)
+		vf_interleave(vf_load(o + i), vf_load(o + i + LANES), ordered + i);
+	if (a->kv_type != DTYPE_BF16)
+		memcpy(ordered, o, (size_t)(a->v_head_dim + LANES - 1) / LANES * LANES * sizeof *o);
+	for (int64_t i = 0; i < a->v_head_dim; i += LANES) {
+		vf v = vf_div(vf_mul(vf_load(ordered + i), vf_set1(rescale)), vf_set1(l));
+		if (a->out_type == DTYPE_BF16)
+			vf_store_bf16(typed + 2 * i, v);
+		else if (a->out_type == DTYPE_F16)
+			vf_store_f16(typed + 2 * i, v);
+		else
+			vf_store(typed + 4 * i, v);
+	}
+	memcpy(p, typed, (size_t)a->v_head_dim * bytes);
+}
+
+/* Writes row r of the item from its state over all its keys. */
+static void write_row(const struct job *j, int64_t r, const float *state)
+{
+	const struct attention_args *a = j->a;
+	int64_t token = j->first_token + r / j->g, head = j->it->kv_head * j->g + r % j->g;
+	size_t bytes = dtype_bytes(a->out_type);
+	unsigned char *p = (unsigned char *)a->out + (size_t)(token * a->out_stride + head * a->v_head_dim) * bytes;
+	float m = state[0], l = state[1], rescale = 1;
+	if (a->sinks) {
+		float sink = a->sinks[head];
+		m = sink > m ? sink : m;
+		rescale = exp_one(state[0] - m);
+		l = l * rescale + exp_one(sink - m);
+	}
+	if (state[0] == -INFINITY)
+		memset(p, 0, (size_t)a->v_head_dim * bytes);
+	else
+		store_row(a, state + ATTENTION_STATE_O, rescale, l, p);
+	if (a->lse)
+		a->lse[token * a->n_heads + head] = m == -INFINITY ? m : m + logf(l);
+}
+
+/* n values of type `type`, from element `first` of `p`, as f32. n is a multiple of 8. */
+static void widen(enum dtype type, const void *p, int64_t first, int64_t n, float *out)
+{
+	if (type == DTYPE_F32) {
+		memcpy(out, (const float *)p + first, (size_t)n * sizeof *out);
+		return;
+	}
+	const uint16_t *in = (const uint16_t *)p + first;
+	for (int64_t i = 0; i < n; i += 8) {
+		__m128i x = _mm_loadu_si128((const void *)(in + i));
+		__m256 wide = type == DTYPE_F16 ?
+				      _mm256_cvtph_ps(x) :
+				      _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
+		_mm256_storeu_ps(out + i, wide);
+	}
+}
+
+static void start_job(struct job *j, const struct attention_args *a, const struct attention_item *it, float *scratch)
+{
+	int64_t q_first = a->q_begin[it->seq], q_len = a->q_begin[it->seq + 1] - q_first, d = (a->head_dim + 31) / 32 * 32;
+	*j = (struct job){ .a = a, .it = it, .g = a->n_heads / a->n_kv_heads };
+	j->n_tokens = it->token_end - it->token_begin;
+	j->n_rows = j->n_tokens * j->g;
+	j->state_floats = attention_state_floats(a->v_head_dim);
+	j->first_token = q_first + it->token_begin;
+	j->first_position = a->kv_len[it->seq] - q_len + it->token_begin;
+	attention_visible(j->first_position, a->window, &j->key_begin, &j->common_end);
+	attention_visible(j->first_position + j->n_tokens - 1, a->window, &j->common_begin, &j->key_end);
+	j->page_shift = __builtin_ctzll((unsigned long long)a->page_size);
+	j->type_bytes = dtype_bytes(a->kv_type);
+	j->q = scratch;
+	j->s = j->q + j->n_rows * d;
+	j->total = j->s + j->n_rows * TILE;
+	j->part = j->total + j->n_rows * j->state_floats;
+	j->keys = j->part + j->n_rows * j->state_floats;
+}
+
+INLINE void run_item(const struct attention_args *a, const struct attention_item *it, void *scratch)
+{
+	struct job j;
+	start_job(&j, a, it, scratch);
+	float *own_part = j.part;
+	for (int64_t i = 0; i < j.n_tokens; i++)
+		widen(a->q_type, a->q, (j.first_token + i) * a->q_stride + it->kv_head * j.g * a->head_dim,
+		      j.g * a->head_dim, j.q + i * j.g * a->head_dim);
+	clear_states(j.total, j.n_rows, j.state_floats);
+	for (int64_t p = it->piece_begin; p < it->piece_end; p++) {
+		int64_t first = attention_piece_begin(p), last = attention_piece_begin(p + 1);
+		first = j.key_begin > first ? j.key_begin / TILE * TILE : first;
+		last = j.key_end < last ? j.key_end : last;
+		j.part = it->states ? it->states + (p - it->piece_begin) * j.n_rows * j.state_floats : own_part;
+		clear_states(j.part, j.n_rows, j.state_floats);
+		for (int64_t t = first; t < last; t += TILE)
+			add_tile(&j, t);
+		for (int64_t r = 0; r < j.n_rows && !it->states; r++)
+			merge_states(j.total + r * j.state_floats, j.part + r * j.state_floats, j.state_floats);
+	}
+	for (int64_t r = 0; r < j.n_rows && !it->states; r++)
+		write_row(&j, r, j.total + r * j.state_floats);
+}
+
+INLINE void merge_item(const struct attention_args *a, const struct attention_item *it, void *scratch)
+{
+	struct job j;
+	start_job(&j, a, it, scratch);
+	for (int64_t r = 0; r < j.n_rows; r++) {
+		float *total = j.total + r * j.state_floats;
+		clear_states(total, 1, j.state_floats);
+		for (int64_t p = 0; p < it->piece_end - it->piece_begin; p++)
+			merge_states(total, it->states + (p * j.n_rows + r) * j.state_floats, j.state_floats);
+		write_row(&j, r, total);
+	}
+}
+
+INLINE const char *refuse_request(const struct attention_request *r)
+{
+	if (r->q_type > DTYPE_F16 || r->kv_type > DTYPE_F16 || r->out_type > DTYPE_F16)
+		return "types are limited to f32, bf16 and f16";
+	if (r->q_type != r->kv_type)
+		return "q and the cache must have one type";
+	if (r->head_dim % 8 || r->v_head_dim % 8)
+		return "head sizes must be multiples of 8";
+	if (r->head_dim > ATTENTION_MAX_HEAD_DIM || r->v_head_dim > ATTENTION_MAX_HEAD_DIM)
+		return "head sizes are limited to 512";
+	return NULL;
+}
+
+#endif
