@@ -61,7 +61,7 @@ INLINE void exp_parts(vf x, vf *scale, vf *e)
 {
 	vf n = vf_round(vf_mul(x, vf_set1(0x1.715476p+0f)));
 	vf r = vf_fma(n, vf_set1(-0x1.62e400p-1f), x);
-	r = vf_fma(n, vf_set1(0x1.7f7d1cp-20f), r);
+	r = vf_fma(n, vf_set1(-0x1.7f7d1cp-20f), r);
 	vf p = vf_set1(0x1.6a23d0p-10f);
 	p = vf_fma(p, r, vf_set1(0x1.123a20p-7f));
 	p = vf_fma(p, r, vf_set1(0x1.5558f2p-5f));

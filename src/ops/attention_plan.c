@@ -2,7 +2,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
-#include "ops/attention_kernels.h"
+#include "ops/kernels.h"
 
 #include <limits.h>
 #include <stdatomic.h>
@@ -128,17 +128,17 @@ int attention_plan_create(struct attention_plan **out, const struct attention_re
 {
 	*out = NULL;
 	TRY(check_limits(req, limits));
-	CHECK(row >= 0 && row < n_attention_kernels);
-	const char *reason = attention_kernels[row].refuse(req);
+	CHECK(row >= 0 && row < attention_set.n_rows);
+	const char *reason = attention_set.refuse(req, row);
 	if (reason)
-		FAIL(VB_EUNSUPPORTED, "attention plan: %s: %s", attention_kernels[row].name, reason);
+		FAIL(VB_EUNSUPPORTED, "attention plan: %s: %s", attention_set.rows[row].name, reason);
 	int64_t bytes = attention_plan_bytes_for(req, limits);
 	struct attention_plan *p = mem_pages((size_t)bytes);
 	if (!p)
 		return VB_ENOMEM;
 	p->req = *req;
 	p->limits = *limits;
-	p->kernel = &attention_kernels[row];
+	p->kernel = attention_kernel(row);
 	struct carve c = { (unsigned char *)p, sizeof *p };
 	layout(p, &c);
 	CHECK(c.used == bytes);

@@ -24,8 +24,16 @@
 	}
 
 /* Attention's rows run through plans (attention_plan.h). */
+struct attention_kernel {
+	attention_fn *run;
+	attention_merge_fn *merge;
+};
 extern const struct kernel_set attention_set;
 int attention_pick(uint32_t isa, const struct attention_request *r, const char *forced, struct pick *out);
+const struct attention_kernel *attention_kernel(int row);
+/* What is wrong with a request whatever the kernel (sizes, heads that do not divide, page size), or NULL. Static
+ * storage. Rows' refuse functions are asked only where it is NULL. */
+const char *attention_request_error(const struct attention_request *r);
 
 extern const struct kernel_set embed_set;
 int embed_pick(uint32_t isa, const struct embed_request *r, const char *forced, struct pick *out);

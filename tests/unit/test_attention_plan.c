@@ -7,7 +7,6 @@
 
 #include "base/mem.h"
 #include "base/status.h"
-#include "ops/attention_kernels.h"
 #include "ops/attention_plan.h"
 
 #include <math.h>
