@@ -297,6 +297,11 @@ int attention_plan_update(struct attention_plan *p, int64_t n_seqs, const int32_
 	return VB_OK;
 }
 
+void attention_plan_step(const struct attention_plan *p, struct attention_step *out)
+{
+	*out = (struct attention_step){ p->n_seqs, p->q_begin, p->kv_len };
+}
+
 int64_t attention_plan_n_items(const struct attention_plan *p)
 {
 	return p->n_entries;

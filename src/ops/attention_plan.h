@@ -42,6 +42,13 @@ int64_t attention_plan_bytes(const struct attention_plan *plan);
  * where they do not fit the limits, and the plan then has no work. Allocates nothing. */
 int attention_plan_update(struct attention_plan *plan, int64_t n_seqs, const int32_t *q_begin, const int32_t *kv_len);
 
+/* The lengths of the last update, borrowed until the next. */
+struct attention_step {
+	int64_t n_seqs; /* 0 after an update that failed */
+	const int32_t *q_begin, *kv_len;
+};
+void attention_plan_step(const struct attention_plan *plan, struct attention_step *out);
+
 /* Runs the list. args->q_begin, kv_len and n_seqs are ignored: the plan's own copies are used, so that list and lengths
  * cannot disagree; everything else must fit the request. team NULL: the caller alone. The team has at most
  * limits.n_workers threads. One run at a time on one plan. Allocates nothing. */
