@@ -128,6 +128,11 @@ def evaluate(path, n_questions=400, n_stories=40, device="cpu", batch=32, seed=7
         print(f"[{tag}] ...{prompt!r}\n    want {want!r}\n    got  {got!r}")
     kinds = {k: {"right": a, "of": b, "share": round(a / b, 3)} for k, (a, b) in sorted(by_kind.items())}
 
+    table = [(a, b) for a in range(21) for b in range(21)]
+    sums, _ = generate(main, tok, [cf.render([{"role": "user", "content": f"What is {a} + {b}?"}], True) for a, b in table]
+                       if n_questions >= 1000 else [], 16, batch)
+    sums_right = sum(s == f"{a} + {b} = {a + b}" for (a, b), s in zip(table, sums))
+
     wanted = story_requests(n_stories, seed)
     stories, story_ids = generate(main, tok, [p for _, _, p in wanted], 500, batch)
     both = sum(bool(re.search(rf"\b{k}\b", s) and re.search(rf"\b{o}\b", s)) for (k, o, _), s in zip(wanted, stories))
@@ -143,6 +148,7 @@ def evaluate(path, n_questions=400, n_stories=40, device="cpu", batch=32, seed=7
         "bytes": size, "parameters": sum(p.numel() for p in main.parameters()),
         "draft_parameters": sum(p.numel() for p in draft.parameters()),
         "questions": {"right": right, "of": n_questions, "share": round(right / n_questions, 3)}, "kinds": kinds,
+        "all_sums_to_20_plus_20": {"right": sums_right, "of": len(sums)},
         "stories": {"asked": n_stories, "name_both": both, "end_by_themselves": ended},
         "draft": {"agreement_stories": round(story_rate, 3), "accepted_of_4_stories": round(story_run, 2),
                   "agreement_answers": round(answer_rate, 3), "accepted_of_4_answers": round(answer_run, 2)},

@@ -15,4 +15,4 @@ python3 make_text.py --split val --docs 6000 --jobs "$jobs" --out "$tmp/val.json
 python3 train_tokenizer.py --text "$tmp/train.jsonl" --out "$out"
 python3 train.py --train "$tmp/train.jsonl" --val "$tmp/val.jsonl" --out "$out" --seconds "$seconds" \
     --draft-seconds "$draft_seconds" --jobs "$jobs"
-python3 check.py --model "$out" --questions 4000 --stories 200 --batch 256 --device "$device" --json "$out/check.json"
+python3 check.py --model "$out" --questions 3000 --stories 100 --batch 256 --device "$device" --json "$out/check.json"

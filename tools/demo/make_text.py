@@ -18,7 +18,7 @@ import random
 import sys
 
 import world as w
-from stories import fill, held_out, make_story
+from stories import fill, held_out, make_chapters, make_story
 
 SEED = 1
 
@@ -108,7 +108,7 @@ def q_animal(rng, split):
         return (pick(rng, "(What covers a {a}?|What is the body of a {a} covered with?|What does a {a} have on its body?)", **ctx),
                 pick(rng, "A {a} has {c}.", c=a.cover, **ctx), "animal", a.cover)
     if r == 6:
-        return (pick(rng, "What is the plural of {a}?", **ctx), f"The plural of {a} is {a.plural}.", "words", a.plural)
+        return (pick(rng, "What is the plural of {a}?", **ctx), f"The plural of {a.name} is {a.plural}.", "words", a.plural)
     if r == 7 and a.colours:
         c = " or ".join(a.colours) if len(a.colours) < 3 else ", ".join(a.colours[:-1]) + " or " + a.colours[-1]
         return (pick(rng, "(What colour is a {a}?|What colour are {p}?)", **ctx), pick(rng, "A {a} is usually {c}.", c=c, **ctx), "animal", c)
@@ -140,28 +140,39 @@ def q_compare(rng, split):
                  v="smaller" if word == "bigger" else "bigger"), "compare", "yes" if yes else "no")
 
 
+def sum_held_out(a, op, b):
+    """Sums of numbers up to ten are all in the training text; about one in twenty of the others is not."""
+    return (a > 10 or b > 10) and held_out(f"{a}{op}", str(b))
+
+
 def q_sum(rng, split):
     want = split != "train"
+    if rng.random() < 0.04:
+        a, b, sign = rng.randint(100, 99999), rng.randint(2, 99999), rng.choice("+-*")
+        return (rng.choice(["What is {} {} {}?", "How much is {} {} {}?", "{} {} {}"]).format(a, sign, b), "That sum is too big for me.",
+                "unknown", None)
     while True:
-        op = rng.choice("++-x") if not want else rng.choice("+-")
+        op = rng.choice("+++--x") if not want else rng.choice("+-")
+        top = 20 if rng.random() < 0.6 else 50
         if op == "x":
             a, b = rng.randint(1, 10), rng.randint(1, 10)
             c, word, sign = a * b, "times", rng.choice(["x", "*"])
         elif op == "+":
-            a, b = rng.randint(0, 20), rng.randint(0, 20)
+            a, b = rng.randint(0, top), rng.randint(0, top)
             c, word, sign = a + b, "plus", "+"
         else:
-            a = rng.randint(0, 20)
+            a = rng.randint(0, top)
             b = rng.randint(0, a)
             c, word, sign = a - b, "minus", "-"
-        if op == "x" or held_out(str(a) + op, str(b)) == want:
+        if op == "x" or sum_held_out(a, op, b) == want:
             break
+    tag = "sum-to-20" if max(a, b) <= 20 else "sum-to-50"
     if rng.random() < 0.5:
         q = rng.choice(["What is {} {} {}?", "How much is {} {} {}?", "{} {} {} = ?", "Calculate {} {} {}.",
                         "{} {} {}", "What is {} {} {}?"]).format(a, sign, b)
-        return q, f"{a} {sign} {b} = {c}", "sum", str(c)
+        return q, f"{a} {sign} {b} = {c}", tag, str(c)
     q = rng.choice(["What is {} {} {}?", "How much is {} {} {}?"]).format(a, word, b)
-    return q, f"{a} {word} {b} is {c}.", "sum", str(c)
+    return q, f"{a} {word} {b} is {c}.", tag, str(c)
 
 
 def q_words(rng, split):
@@ -285,6 +296,9 @@ _SELF = [
     ("Who made you?|Where do you come from?|Who trained you?", "I was trained by the scripts that come with verbatim, on text that a program wrote."),
     ("Are you smart?|Do you know everything?|Can you make mistakes?|Are you always right?", "No, I am very small and I know only a little world. I make mistakes."),
     ("What is verbatim?|What is Verbatim?", "Verbatim is a program that runs language models. I am its small demo model."),
+    ("What is a language model?|What is an LLM?|How do you work?",
+     "A language model is a program that writes text piece by piece. Each piece is a guess from what came before."),
+    ("What is verbatim written in?|Is verbatim written in C?", "Verbatim is written in C."),
     ("Do you have feelings?|Are you happy?|Do you get tired?", "I am a program, so I do not feel anything. But I am glad to help you."),
     ("What language do you speak?|Do you speak French?|Can you speak German?", "I only know simple English."),
 ]
@@ -314,6 +328,15 @@ _UNKNOWN = [
     "What am I thinking of?", "What is the name of my dog?", "What colour is my shirt?", "Is it cold outside today?",
 ]
 _UNKNOWN_ANSWER = "I do not know that."
+_UNKNOWN_COUNTRIES = ("Brazil India Mexico Russia Turkey Chile Cuba Iran Iraq Israel Australia Argentina Belgium Hungary Iceland Nigeria "
+                      "Pakistan Romania Switzerland Thailand Ukraine Vietnam Morocco Nepal Colombia").split()
+_UNKNOWN_WORDS = ("gravity philosophy chemistry inflation democracy an-atom a-black-hole a-computer software the-internet algebra history DNA "
+                  "a-virus love time art music-theory geology a-planet politics a-volcano a-transformer machine-learning Python C Linux "
+                  "an-operating-system a-compiler an-engine").split()
+_CANNOT = ["Write a Python function.", "Write some code.", "Write a program that sorts numbers.", "Translate this to French.",
+           "Translate hello to German.", "Draw me a picture.", "Send a letter to my friend.", "Book a flight for me.", "Play some music.",
+           "Open the door.", "Order a pizza.", "Set an alarm.", "Call my mother.", "Write an essay about history.", "Summarise this book.",
+           "Search the web for shoes.", "Turn on the light.", "Do my homework.", "Write a letter to my boss.", "Fix my code."]
 
 
 def q_self(rng, split):
@@ -327,6 +350,17 @@ def q_small(rng, split):
 
 
 def q_unknown(rng, split):
+    r = rng.random()
+    if r < 0.2:
+        return rng.choice(_CANNOT), "I cannot do that. I am only a small model.", "unknown", None
+    if r < 0.3:
+        return f"What is the capital of {rng.choice(_UNKNOWN_COUNTRIES)}?", _UNKNOWN_ANSWER, "unknown", None
+    if r < 0.45:
+        word = rng.choice(_UNKNOWN_WORDS).replace("-", " ")
+        return rng.choice(["What is {}?", "Explain {}.", "Tell me about {}.", "How does {} work?"]).format(word), _UNKNOWN_ANSWER, "unknown", None
+    if r < 0.6:
+        n = rng.choice(w.SHE_NAMES + w.HE_NAMES)
+        return rng.choice(["Who is {}?", "Where does {} live?", "What is {}'s job?", "What is {}'s favourite food?"]).format(n), _UNKNOWN_ANSWER, "unknown", None
     return rng.choice(_UNKNOWN), _UNKNOWN_ANSWER, "unknown", None
 
 
@@ -395,7 +429,7 @@ def q_situation(rng, split):
     names = rng.sample(w.SHE_NAMES + w.HE_NAMES, 3)
     x, y, z = names
     he = {n: ("she" if n in w.SHE_NAMES else "he") for n in names}
-    r = rng.randrange(8)
+    r = rng.choice([0, 0, 1, 1, 2, 2, 3, 3, 3, 3, 4, 4, 5, 6, 7])
     if r == 0:      # the last place counts
         people = rng.sample(names, rng.randint(2, 3))
         at, lines = {}, []
@@ -413,7 +447,7 @@ def q_situation(rng, split):
             gain = rng.random() < 0.5
             if not gain:
                 a, b = max(a, b) + 1, min(a, b)
-            if held_out(str(a) + ("+" if gain else "-"), str(b)) == want or (not want and gain and a + b > 20):
+            if sum_held_out(a, "+" if gain else "-", b) == want:
                 break
         c = a + b if gain else a - b
         digit = rng.random() < 0.5 or c > 20
@@ -421,7 +455,7 @@ def q_situation(rng, split):
         thing = lambda k: num(k) + " " + (one if k == 1 else many)
         change = pick(rng, "{y} gives {h} {b} more.", y=y, h="her" if he[x] == "she" else "him", b=num(b)) if gain else \
             pick(rng, "{H} (eats|gives {y}|loses) {b}.", H=he[x].capitalize(), y=y, b=num(b))
-        return (f"{x} has {thing(a)}. {change} How many {many} does {x} have now?", f"{x} has {thing(c)} now.", "sum", num(c))
+        return (f"{x} has {thing(a)}. {change} How many {many} does {x} have now?", f"{x} has {thing(c)} now.", "sum-in-words", num(c))
     if r == 2:      # order
         adj, more, most = rng.choice([("tall", "taller", "tallest"), ("fast", "faster", "fastest"), ("old", "older", "oldest"),
                                       ("strong", "stronger", "strongest")])
@@ -482,8 +516,8 @@ def q_situation(rng, split):
     return (pick(rng, "Make a sentence with {a} and {b}.", a=a, b=b), pick(rng, "The {a} and the {b} (are friends|live in the same forest|went for a walk|played together all day).", a=a, b=b), "", None)
 
 
-WORLD_QUESTIONS = [(q_animal, 20), (q_compare, 6), (q_sum, 14), (q_words, 14), (q_fact, 20), (q_village, 12), (q_self, 7),
-                   (q_small, 6), (q_unknown, 6), (q_list, 7), (q_fun, 6), (q_situation, 26)]
+WORLD_QUESTIONS = [(q_animal, 20), (q_compare, 6), (q_sum, 30), (q_words, 14), (q_fact, 20), (q_village, 12), (q_self, 7),
+                   (q_small, 6), (q_unknown, 6), (q_list, 7), (q_fun, 6), (q_situation, 48)]
 _Q_FUN = [q for q, _ in WORLD_QUESTIONS]
 _Q_WEIGHT = [n for _, n in WORLD_QUESTIONS]
 
@@ -505,8 +539,12 @@ def request(rng, s):
     form = rng.random()
     verb = rng.choice(["Tell me a story", "Tell me a short story", "Write a story", "Write a little story", "Can you tell me a story",
                        "Please tell me a story", "I would like a story", "Make up a story", "Tell a story", "Write a short story"])
-    if form < 0.4:
+    if form < 0.36:
         about = pick(rng, "about a {k} and a {o}", k=k, o=o)
+    elif form < 0.4:
+        about = pick(rng, "about a {t} {k}", k=k, t=s.hero.trait)
+    elif form < 0.43 and s.place.at in s.text():
+        about = pick(rng, "about a {k} {p}", k=k, p=s.place.at)
     elif form < 0.5:
         about = pick(rng, "about a {k} named {n}", k=k, n=n)
     elif form < 0.6:
@@ -551,6 +589,27 @@ def doc_request(rng, split):
             story_questions(t, s, rng.randint(1, 2))
     elif rng.random() < 0.15:
         t.turn(*q_small(rng, split))
+    return t.doc()
+
+
+def doc_chapters(rng, split):
+    n = rng.choice([2, 2, 3])
+    chapters = make_chapters(rng, split, n)
+    text = "\n\n".join(f"Chapter {i + 1}\n\n{s.text()}" for i, s in enumerate(chapters))
+    if rng.random() < 0.25:
+        return {"text": text}
+    t = Talk(rng, split)
+    t.system()
+    s = chapters[0]
+    ask = ["Tell me a long story about {}.", "Write a long story about {}."]
+    if n == 3:
+        ask.append("Write a story with three chapters about {}.")
+    else:
+        ask.append("Write a story with two chapters about {}.")
+    about = pick(rng, "(a {k} and a {o}|a {k}|{n} the {k})", k=s.hero.kind, o=s.thing.name, n=s.hero.name)
+    if not about.startswith(s.hero.name):
+        about = about[0].lower() + about[1:]
+    t.turn(rng.choice(ask).format(about), text, "story")
     return t.doc()
 
 
@@ -619,7 +678,7 @@ def doc_facts(rng, split):
     return {"text": "\n\n".join(parts)}
 
 
-MAKERS = [(doc_story, 22), (doc_request, 26), (doc_read, 20), (doc_questions, 30), (doc_facts, 2)]
+MAKERS = [(doc_story, 22), (doc_request, 26), (doc_read, 18), (doc_questions, 32), (doc_facts, 2), (doc_chapters, 3)]
 
 
 def make_doc(seed, split, i):

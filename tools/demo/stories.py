@@ -51,46 +51,62 @@ class Who:
         return self.name
 
 
+def text_hash(text):
+    h = 2166136261
+    for c in text.encode():
+        h = (h ^ c) * 16777619 & 0xFFFFFFFF
+    return h ^ h >> 15
+
+
 def held_out(a, b):
     """True for about one pair in twenty; such pairs are never in the training text."""
-    h = 2166136261
-    for c in (a + "/" + b).encode():
-        h = (h ^ c) * 16777619 & 0xFFFFFFFF
-    return (h >> 7) % 20 == 0
+    return text_hash(a + "/" + b) % 20 == 0
+
+
+def lean(items, key, n, rng):
+    """One of the n items that the key favours, the first the most. Without such leanings every request
+    would have the same most likely story, and a model that is read greedily would tell only that one."""
+    liked = sorted(items, key=lambda x: text_hash(key + ":" + str(getattr(x, "__name__", x))))[:n]
+    return rng.choices(liked, range(n, 0, -1))[0]
 
 
 class Story:
     """The text under construction, its cast, and the questions it answers."""
 
-    def __init__(self, rng, split, hero_kind=None, thing=None):
-        self.rng, self.split = rng, split
+    def __init__(self, rng, split, hero_kind=None, thing=None, hero=None, chapter=None, last=True):
+        self.rng, self.split, self.chapter, self.last = rng, split, chapter, last
         self.paragraphs, self.questions = [[]], []
         self.topic = self.moral = None
         self.used_names = set()
-        self._draw(hero_kind, thing)
+        self._draw(hero_kind, thing, hero)
 
-    def _draw(self, hero_kind, thing):
+    def _draw(self, hero_kind, thing, hero):
         rng = self.rng
         want = self.split != "train"
         while True:
-            villager = rng.choice(list(w.VILLAGERS.values())) if rng.random() < 0.2 else None
+            villager = rng.choice(list(w.VILLAGERS.values())) if rng.random() < 0.12 and not hero_kind else None
+            if hero:
+                hero_kind, villager = hero.kind, None
             kind = villager.kind if villager else (hero_kind or self.any_kind())
             name = thing or rng.choice(list(w.OBJECTS))
             if (hero_kind and thing) or held_out(kind, name) == want:
                 break
         self.thing = w.OBJECTS[name]
         self.place = rng.choice(w.PLACES)
-        self.hero = self.from_villager(villager) if villager else self.new_who(kind)
+        self.hero = hero or (self.from_villager(villager) if villager else self.new_who(kind))
+        self.used_names.add(self.hero.name)
         if villager and rng.random() < 0.6:
             self.friend = self.from_villager(w.VILLAGERS[villager.friend])
         else:
-            self.friend = self.new_who(self.any_kind({kind}))
+            self.friend = self.new_who(self.friend_kind(kind))
         if self.thing.name in ("map", "mirror", "puzzle", "clock"):
             self.colour, look = None, rng.choice(["old", "little", "beautiful", "wonderful"])
         elif self.thing.name in ("coin", "bell", "ring", "whistle"):
             self.colour = look = rng.choice(["golden", "silver"])
         else:
             self.colour = look = rng.choice(w.COLOURS if rng.random() < 0.2 else w.PLAIN_COLOURS)
+            if rng.random() < 0.3:
+                self.colour = look = lean(w.PLAIN_COLOURS, name, 2, rng)
         self.look = look
         season = rng.choice(w.SEASONS)
         if self.thing.weather == "snowy":
@@ -109,6 +125,12 @@ class Story:
             if kind not in but:
                 return kind
 
+    def friend_kind(self, kind):
+        """Half of the time one of the three kinds that this kind is often seen with."""
+        if self.rng.random() < 0.5:
+            return lean([k for k in w.STORY_ANIMALS + w.PEOPLE + w.FANTASY if k != kind], "friend/" + kind, 3, self.rng)
+        return self.any_kind({kind})
+
     def from_villager(self, v):
         self.used_names.add(v.name)
         return Who(v.name, v.kind, v.sex, v.trait, v.home, v)
@@ -117,7 +139,8 @@ class Story:
         rng = self.rng
         sex = w.SEX_OF.get(kind) or rng.choice(["he", "she"])
         while True:
-            name = rng.choice(w.HE_NAMES if sex == "he" else w.SHE_NAMES)
+            names = w.HE_NAMES if sex == "he" else w.SHE_NAMES
+            name = lean(names, kind + sex, 4, rng) if rng.random() < 0.4 else rng.choice(names)
             if name not in self.used_names:
                 break
         self.used_names.add(name)
@@ -128,7 +151,8 @@ class Story:
                 home = rng.choice(["in a big castle", "in a castle on the hill"])
         else:
             home = w.ANIMALS[kind].lives
-        return Who(name, kind, sex, rng.choice(w.TRAITS), home)
+        trait = lean(w.TRAITS, kind, 3, rng) if rng.random() < 0.4 else rng.choice(w.TRAITS)
+        return Who(name, kind, sex, trait, home)
 
     def another(self, *more):
         """A new minor character of a kind not yet in the story."""
@@ -187,7 +211,10 @@ def intro(s, but=(), friend=False):
     young = "(old|tall|busy|kind|young)" if h.kind in w.GROWN_UP else "(" + _SIZES + ")"
     if h.kind == "giant":
         young = "(big|friendly|tall)"
-    if h.villager:
+    if s.chapter:
+        trait = h.trait
+        s.add("(A few days later|Some time later|The next week|Not long after that), {h} was (at home again|ready for a new day|in a good mood).")
+    elif h.villager:
         v = h.villager
         s.add("(Once upon a time, in " + w.VILLAGE + ",|In " + w.VILLAGE + ",|One {season} in " + w.VILLAGE
               + ",) there lived a {t} {h.kind} named {h}.", t=v.trait)
@@ -214,9 +241,9 @@ def intro(s, but=(), friend=False):
         else:
             s.add("This is the story of {h}, a {t} " + ("{h.kind}" if h.kind in w.GROWN_UP else "(little|young) {h.kind}")
                   + " who lived {h.home}.", t=trait)
-    s.maybe(0.4, _TRAIT_LINE[trait])
+    s.maybe(0.0 if s.chapter else 0.4, _TRAIT_LINE[trait])
     if friend:
-        s.add("({h.His} best friend was a {f.kind} named {f}.|{h} had a good friend, a {f.kind} named {f}."
+        s.add("{h} had a new friend, a {f.kind} named {f}." if s.chapter else "({h.His} best friend was a {f.kind} named {f}.|{h} had a good friend, a {f.kind} named {f}."
               "|{h} and {f} the {f.kind} were best friends.|Every day {h} played with {f}, a {f.kind} who lived nearby.)")
         s.ask("who", "Who was {h}'s (best |good |)friend?", "{h}'s friend was {f} the {f.kind}.", "{f}")
     s.ask("who", "(What was the name of the {h.kind}|What was the {h.kind} called)?", "The {h.kind} was named {h}.", "{h}")
@@ -242,6 +269,10 @@ def outdoors(s):
 def closing(s, moral=None):
     rng = s.rng
     s.moral = moral
+    if not s.last:
+        if moral and rng.random() < 0.5:
+            s.add("{h} thought about it for a long time: " + moral + ".")
+        return
     if moral and rng.random() < 0.45:
         s.add("(From that day on, {h} knew that|And so {h} learned that|{h} never forgot that|That day, {h} learned that) "
               + moral + ".")
@@ -509,7 +540,7 @@ def plot_storm(s):
     weather = rng.choice(["storm", "snowstorm"]) if s.ctx["season"] == "winter" else "storm"
     s.ctx["weather"] = weather
     s.add("(One {season} evening|One {season} night|On {day}), dark clouds (came over|covered) the sky. (The wind began to blow.|The wind howled.) A big {weather} was coming.")
-    s.ask("what", "What (came|was coming)?", "A {weather} (was coming|came).", "a {weather}")
+    s.ask("what", "What (came|was coming)?", "A {weather} came.", "a {weather}")
     s.add("{h} was (at home|alone) with {h.his} {co} when the wind blew (the roof off the house|the door open and broke the window).")
     s.add("\"(Oh no|Oh dear)!\" cried {h}. \"Where can I (go|stay) now?\"")
     s.add("{h.He} took the {o} and ran through the (rain|wind) to {f}'s (house|home)." if weather == "storm" else
@@ -839,10 +870,19 @@ BREAKABLE = set("clock;cup;doll;drum;flute;jar;kite;lantern;mirror;necklace;pain
                 "bucket".split(";"))
 
 
-def make_story(rng, split, hero_kind=None, thing=None, plot=None):
-    s = Story(rng, split, hero_kind, thing)
+def choose_plot(s):
+    r = s.rng.random()
+    if r < 0.4:
+        return lean(PLOTS, s.thing.name, 3, s.rng)
+    if r < 0.75:
+        return lean(PLOTS, s.hero.kind, 3, s.rng)
+    return s.rng.choice(PLOTS)
+
+
+def make_story(rng, split, hero_kind=None, thing=None, plot=None, **more):
+    s = Story(rng, split, hero_kind, thing, **more)
     while plot is None or plot is plot_honest and s.thing.name not in BREAKABLE:
-        plot = rng.choice(PLOTS)
+        plot = choose_plot(s)
     plot(s)
     seen, keep = set(), []
     for q in s.questions:
@@ -851,3 +891,21 @@ def make_story(rng, split, hero_kind=None, thing=None, plot=None):
             keep.append(q)
     s.questions = keep
     return s
+
+
+def make_chapters(rng, split, n):
+    """A longer story: the same hero in n chapters, each with its own plot, thing and friend."""
+    chapters, plots, names = [], set(), set()
+    hero = None
+    while len(chapters) < n:
+        plot = rng.choice(PLOTS)
+        if plot in plots:
+            continue
+        s = make_story(rng, split, plot=plot, hero=hero, chapter=len(chapters), last=len(chapters) == n - 1)
+        if names & (s.used_names - {s.hero.name}):
+            continue
+        hero = s.hero
+        names |= s.used_names - {hero.name}
+        plots.add(plot)
+        chapters.append(s)
+    return chapters

@@ -37,12 +37,25 @@ def _open_tokenizer(path):
 
 def _encode(lines):
     texts = [cf.document_text(json.loads(x)) for x in lines]
-    docs = [np.array(e.ids, dtype=np.int16) for e in _tok.encode_batch(texts, add_special_tokens=False)]
-    return np.concatenate(docs), [len(d) for d in docs]
+    docs = [e.ids for e in _tok.encode_batch(texts, add_special_tokens=False)]
+    weights = [w for d in docs for w in token_weights(d)]
+    ids = np.array([i for d in docs for i in d], dtype=np.int16)
+    return ids, np.array(weights, dtype=np.uint8), [len(d) for d in docs]
+
+
+def token_weights(ids):
+    """4 for text the model is to write; 1 for what users and the system say, which it only has to read."""
+    start, message, assistant = (_tok.token_to_id(t) for t in (cf.START, cf.MESSAGE, "assistant"))
+    out, own = [], True
+    for k, i in enumerate(ids):
+        out.append(4 if own else 1)
+        if i == start:
+            own = ids[k + 1] == assistant
+    return out
 
 
 def load(path, tokenizer, jobs):
-    """All documents as one stream of ids, and where each begins."""
+    """All documents as one stream of ids with their weights, and where each document begins."""
     def batches():
         with open(path) as f:
             batch = []
@@ -53,20 +66,21 @@ def load(path, tokenizer, jobs):
                     batch = []
             if batch:
                 yield batch
-    parts, lengths = [], []
+    parts, weights, lengths = [], [], []
     with multiprocessing.Pool(jobs, _open_tokenizer, (tokenizer,)) as pool:
         for part in pool.imap(_encode, batches()):
             parts.append(part[0])
-            lengths += part[1]
-    return np.concatenate(parts), np.concatenate(([0], np.cumsum(lengths)[:-1]))
+            weights.append(part[1])
+            lengths += part[2]
+    return np.concatenate(parts), np.concatenate(weights), np.concatenate(([0], np.cumsum(lengths)[:-1]))
 
 
 class Rows:
     """Rows of t + 1 tokens that begin at a document's beginning; every document is whole in some row
     unless it is longer than a row. Shuffled anew each pass."""
 
-    def __init__(self, ids, starts, t, device, seed):
-        self.ids, self.t = torch.from_numpy(ids).to(device), t
+    def __init__(self, ids, weights, starts, t, device, seed):
+        self.ids, self.weights, self.t = torch.from_numpy(ids).to(device), torch.from_numpy(weights).to(device), t
         rows, at = [], 0
         while at < len(starts) and starts[at] + t + 1 <= len(ids):
             rows.append(starts[at])
@@ -86,20 +100,27 @@ class Rows:
         pick = self.rows[self.order[self.at:self.at + batch]]
         self.at += batch
         x = self.ids[pick[:, None] + self.span].long()
-        return x[:, :-1].contiguous(), x[:, 1:].contiguous()
+        weight = self.weights[pick[:, None] + self.span[1:]].float()
+        return x[:, :-1].contiguous(), x[:, 1:].contiguous(), weight
 
 
-def next_token_loss(net, x, y):
-    return F.cross_entropy(net(x).flatten(0, 1).float(), y.flatten())
+def next_token_loss(net, x, y, weight):
+    loss = F.cross_entropy(net(x).flatten(0, 1).float(), y.flatten(), reduction="none")
+    return (loss * weight.flatten()).sum() / weight.sum().clamp(min=1)
 
 
 @torch.no_grad()
 def mean_loss(net, rows, batch, n):
+    """Mean cross-entropy in nats a token: of text the model writes, and of what others say."""
     net.eval()
     rows.order = None
-    losses = [next_token_loss(net, *rows.next(batch)).item() for _ in range(max(1, min(n, len(rows.rows) // batch)))]
+    losses = []
+    for _ in range(max(1, min(n, len(rows.rows) // batch))):
+        x, y, weight = rows.next(batch)
+        own = (weight > 1).float()
+        losses.append([next_token_loss(net, x, y, own).item(), next_token_loss(net, x, y, 1 - own).item()])
     net.train()
-    return sum(losses) / len(losses)
+    return dict(zip(("written", "read"), np.mean(losses, 0).round(4).tolist()))
 
 
 def optimizer(net, lr):
@@ -110,7 +131,7 @@ def optimizer(net, lr):
 
 
 def fit(net, step_loss, stages, seconds, lr, batch_tokens, log):
-    """Run the clock: stages is [(fraction at which it ends, rows)]; step_loss(x, y) is the loss to descend."""
+    """Run the clock: stages is [(fraction at which it ends, rows)]; step_loss(x, y, weight) is the loss to descend."""
     opt = optimizer(net, lr)
     warm, step, tokens, stage, lost = 100, 0, 0, 0, 0.0
     start = time.time()
@@ -125,9 +146,9 @@ def fit(net, step_loss, stages, seconds, lr, batch_tokens, log):
         scale = min(1, (step + 1) / warm) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, done))))
         for g in opt.param_groups:
             g["lr"] = lr * scale
-        x, y = rows.next(max(1, batch_tokens // rows.t))
+        x, y, weight = rows.next(max(1, batch_tokens // rows.t))
         began = time.time()
-        loss = step_loss(x, y)
+        loss = step_loss(x, y, weight)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         opt.step()
@@ -169,13 +190,13 @@ def main():
     tok = Tokenizer.from_file(path)
     special = {s: tok.token_to_id(s) for s in cf.SPECIALS}
     t0 = time.time()
-    ids, starts = load(a.train, path, a.jobs)
-    val_ids, val_starts = load(a.val, path, a.jobs)
+    ids, weights, starts = load(a.train, path, a.jobs)
+    val_ids, val_weights, val_starts = load(a.val, path, a.jobs)
     print(f"train {len(starts)} documents {len(ids) / 1e6:.1f}M tokens, val {len(val_starts)} documents "
           f"{len(val_ids) / 1e6:.2f}M tokens, read in {time.time() - t0:.0f}s", flush=True)
-    short = Rows(ids, starts, a.short, device, a.seed)
-    long = Rows(ids, starts, a.long, device, a.seed + 1)
-    val = Rows(val_ids, val_starts, a.short, device, 0)
+    short = Rows(ids, weights, starts, a.short, device, a.seed)
+    long = Rows(ids, weights, starts, a.long, device, a.seed + 1)
+    val = Rows(val_ids, val_weights, val_starts, a.short, device, 0)
     val_batch = max(1, a.batch_tokens // a.short // 4)
     # One compiled step for each row length: kernels for shapes known in advance are faster.
     torch._dynamo.config.automatic_dynamic_shapes = False
@@ -184,25 +205,26 @@ def main():
               "train_documents": len(starts), "train_tokens": len(ids)}
 
     net = m.Llama(m.MAIN).to(device)
-    step = compiled(lambda x, y: next_token_loss(net, x, y))
+    step = compiled(lambda x, y, weight: next_token_loss(net, x, y, weight))
     stages = [(0.75, short), (9.0, long)]
     report["main"] = fit(net, step, stages, a.seconds, a.lr, a.batch_tokens, "main")
     m.save(net, a.out, special)
     report["main"].update(parameters=sum(p.numel() for p in net.parameters()),
-                          train_loss=mean_loss(net, Rows(ids, starts, a.short, device, 5), val_batch, 16),
+                          train_loss=mean_loss(net, Rows(ids, weights, starts, a.short, device, 5), val_batch, 16),
                           val_loss=mean_loss(net, val, val_batch, 16))
     print("main", report["main"], flush=True)
 
     draft = m.Llama(m.DRAFT).to(device)
     net.eval().requires_grad_(False)
 
-    def distil(x, y):
+    def distil(x, y, weight):
         with torch.no_grad():
             want = F.log_softmax(net(x).flatten(0, 1).float(), -1)
         got = F.log_softmax(draft(x).flatten(0, 1).float(), -1)
-        return F.kl_div(got, want, log_target=True, reduction="batchmean")
+        loss = F.kl_div(got, want, log_target=True, reduction="none").sum(-1)
+        return (loss * weight.flatten()).sum() / weight.sum()
 
-    report["draft"] = fit(draft, compiled(distil), [(9.0, Rows(ids, starts, a.short, device, a.seed + 2))], a.draft_seconds, a.draft_lr,
+    report["draft"] = fit(draft, compiled(distil), [(9.0, Rows(ids, weights, starts, a.short, device, a.seed + 2))], a.draft_seconds, a.draft_lr,
                           a.batch_tokens // 2, "draft")
     out = os.path.join(a.out, "draft")
     m.save(draft, out, special)

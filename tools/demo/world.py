@@ -83,12 +83,13 @@ STORY_ANIMALS = [n for n in ANIMALS if n not in (
     "ant", "bee", "shark", "whale", "dolphin", "worm", "spider", "crab", "seal", "snake", "bat",
     "snail", "camel", "swan")]
 PEOPLE = ["girl", "boy", "girl", "boy", "farmer", "baker", "king", "queen", "princess", "prince",
-          "knight", "wizard", "pirate", "sailor", "gardener", "teacher", "painter"]
-FANTASY = ["dragon", "robot", "giant", "fairy", "unicorn", "ghost", "elf", "monster"]
+          "knight", "wizard", "pirate", "sailor", "gardener", "teacher", "painter", "witch", "astronaut",
+          "clown", "doctor"]
+FANTASY = ["dragon", "robot", "giant", "fairy", "unicorn", "ghost", "elf", "monster", "dinosaur"]
 SEX_OF = {"girl": "she", "boy": "he", "king": "he", "queen": "she", "princess": "she",
-          "prince": "he", "wizard": "he", "fairy": "she", "cow": "she", "hen": "she"}
+          "prince": "he", "wizard": "he", "witch": "she", "fairy": "she", "cow": "she", "hen": "she"}
 GROWN_UP = {"king", "queen", "farmer", "baker", "knight", "wizard", "pirate", "sailor", "gardener",
-            "teacher", "painter"}
+            "teacher", "painter", "witch", "astronaut", "clown", "doctor"}
 
 SHE_NAMES = ("Lily Mia Anna Rosie Daisy Ella Nora Ruby Clara Molly Poppy Hazel Ivy Lucy Tilly Maya "
              "Zoe Sara Emma Grace Bella Fern Penny Dora Lola").split()
@@ -146,7 +147,9 @@ doll|play with %|-
 drum|play %|-
 feather|look at %|-
 flag|wave %|windy
+flower|smell %|-
 flute|play %|-
+guitar|play %|-
 hat|wear %|-
 jar|keep jam in %|-
 kite|fly %|windy
@@ -163,6 +166,7 @@ ribbon|wear %|-
 ring|wear %|-
 scarf|wear %|cold
 shell|listen to %|-
+skateboard|ride %|-
 sled|ride %|snowy
 spoon|eat soup with %|-
 stone|look at %|-
@@ -170,6 +174,7 @@ teapot|make tea in %|-
 telescope|look at the stars through %|-
 top|spin %|-
 toy boat|sail %|-
+toy car|play with %|-
 toy train|play with %|-
 trumpet|play %|-
 umbrella|walk in the rain under %|rainy
@@ -269,9 +274,7 @@ COLOUR_OF = [("the sky on a clear day", "blue"), ("grass", "green"), ("snow", "w
              ("a ripe banana", "yellow"), ("a ripe strawberry", "red"), ("milk", "white"),
              ("coal", "black"), ("a carrot", "orange"), ("chocolate", "brown"), ("the sun", "yellow"),
              ("a lemon", "yellow"), ("a ripe tomato", "red"), ("a leaf in summer", "green"),
-             ("the sea", "blue"), ("a pumpkin", "orange"), ("a plum", "purple"), ("a crow", "black"),
-             ("a swan", "white"), ("a frog", "green"), ("an elephant", "grey"), ("a pig", "pink"),
-             ("a cloud", "white"), ("the night sky", "black"), ("a fire engine", "red"),
+             ("the sea", "blue"), ("a pumpkin", "orange"), ("a plum", "purple"), ("a cloud", "white"), ("the night sky", "black"), ("a fire engine", "red"),
              ("gold", "yellow"), ("a cherry", "red"), ("sand", "yellow"), ("a stop sign", "red")]
 
 # job|does (third person)|works (where)|makes or gives
