@@ -240,8 +240,11 @@ static int by_offset(const void *a, const void *b)
 	return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
-static int check_cover(const struct header *h, struct tensor_entry *at, size_t n)
+/* Of the tensors from `first` on, which are this file's. */
+static int check_cover(const struct header *h, const struct tensor_list *list, size_t first)
 {
+	const size_t n = list->n - first;
+	struct tensor_entry *at = n > 0 ? list->at + first : NULL;
 	uint64_t end = 0;
 	if (n > 0)
 		qsort(at, n, sizeof *at, by_offset);
@@ -348,7 +351,7 @@ int weight_file_open(struct weight_file *f, const char *path, uint32_t index, st
 	};
 	scan_init(&h.scan, text, len, f->path);
 	TRY_TO(out, parse_header(&h, list));
-	TRY_TO(out, check_cover(&h, list->at + first, list->n - first));
+	TRY_TO(out, check_cover(&h, list, first));
 out:
 	mem_free(text);
 	if (fd >= 0)
