@@ -74,6 +74,11 @@ void dtype_convert(enum dtype to, void *dst, enum dtype from, const void *src, s
 		memcpy(dst, src, n * dtype_bytes(to));
 		return;
 	}
+	if (to == DTYPE_BF16 && from == DTYPE_F32) { /* the one that loading waits for: no switch an element */
+		for (size_t i = 0; i < n; i++)
+			((uint16_t *)dst)[i] = f32_to_bf16(((const float *)src)[i]);
+		return;
+	}
 	for (size_t i = 0; i < n; i++) {
 		float f = from == DTYPE_F64 ? (float)((const double *)src)[i] : dtype_load(from, src, i);
 		dtype_store(to, dst, i, f);

@@ -6,11 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *type_words(enum dtype t)
-{
-	return dtype_name(t);
-}
-
 /* "0-15", "0,2,4", "3": the layers of a group. */
 static void append_layer(char *text, size_t size, int first, int last)
 {
@@ -37,43 +32,70 @@ static json_t *refusals(const struct pick *pick)
 	return list;
 }
 
-/* One row a group of operations that ask the same and got the same. */
+static json_t *request_json(const struct program_choice *c)
+{
+	const struct attention_request *r = c->attention;
+	if (!r)
+		return json_pack("{s:s}", "shape", c->what);
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b}", "dtype", dtype_name(r->kv_type), "heads",
+			 (json_int_t)r->n_heads, "kv_heads", (json_int_t)r->n_kv_heads, "head_dim",
+			 (json_int_t)r->head_dim, "v_head_dim", (json_int_t)r->v_head_dim, "window",
+			 (json_int_t)r->window, "page_size", (json_int_t)r->page_size, "max_q_len",
+			 (json_int_t)r->max_q_len, "softcap", r->softcap, "sink", r->sink);
+}
+
+/* The layers of all operations like operation i, "-" outside the layers. False where one before i was like it. */
+static bool like_layers(const struct program *p, int64_t i, char *layers, size_t size)
+{
+	struct program_choice c, other;
+	program_choice(p, i, &c);
+	for (int64_t j = 0; j < i; j++) {
+		program_choice(p, j, &other);
+		if (same_choice(&c, &other))
+			return false;
+	}
+	if (c.layer < 0) {
+		snprintf(layers, size, "-");
+		return true;
+	}
+	int first = c.layer, last = c.layer;
+	layers[0] = '\0';
+	for (int64_t j = i + 1; j < program_n_choices(p); j++) {
+		program_choice(p, j, &other);
+		if (!same_choice(&c, &other) || other.layer == last)
+			continue;
+		if (other.layer != last + 1) {
+			append_layer(layers, size, first, last);
+			first = other.layer;
+		}
+		last = other.layer;
+	}
+	append_layer(layers, size, first, last);
+	return true;
+}
+
+/* One row a group of operations that ask the same and got the same; for attention, one a way of running, since a
+ * device may serve each by another kernel. */
 static json_t *choices(const struct program *p, const char *only)
 {
+	static const char *const attention_uses[] = { "prefill", "decode", "verify" };
 	json_t *rows = json_array();
-	int64_t n = program_n_choices(p);
-	for (int64_t i = 0; i < n; i++) {
-		struct program_choice c, other;
+	for (int64_t i = 0; i < program_n_choices(p); i++) {
+		struct program_choice c;
+		char layers[1024];
 		program_choice(p, i, &c);
-		if (only && strcmp(c.op, only) != 0)
+		if ((only && strcmp(c.op, only) != 0) || !like_layers(p, i, layers, sizeof layers))
 			continue;
-		bool seen = false;
-		for (int64_t j = 0; j < i && !seen; j++) {
-			program_choice(p, j, &other);
-			seen = same_choice(&c, &other);
+		size_t n_uses = c.attention && !only ? 3 : 1;
+		for (size_t u = 0; u < n_uses; u++) {
+			json_t *row = json_pack("{s:s, s:s, s:o, s:s, s:o}", "layers", layers, "kind", c.op,
+						"request", request_json(&c), "use",
+						n_uses == 3 ? attention_uses[u] : "all", "refused",
+						refusals(c.pick));
+			json_object_set_new(row, "backend",
+					    c.pick->row >= 0 ? json_string(c.pick->kernel) : json_null());
+			json_array_append_new(rows, row);
 		}
-		if (seen)
-			continue;
-		char layers[1024] = "";
-		int first = c.layer, last = c.layer;
-		for (int64_t j = i + 1; j < n && c.layer >= 0; j++) {
-			program_choice(p, j, &other);
-			if (!same_choice(&c, &other) || other.layer == last)
-				continue;
-			if (other.layer == last + 1) {
-				last = other.layer;
-				continue;
-			}
-			append_layer(layers, sizeof layers, first, last);
-			first = last = other.layer;
-		}
-		if (c.layer >= 0)
-			append_layer(layers, sizeof layers, first, last);
-		json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:o}", "layers", c.layer >= 0 ? layers : "-", "kind",
-					c.op, "request", c.what, "use", "decode|prefill|verify", "refused",
-					refusals(c.pick));
-		json_object_set_new(row, "backend", c.pick->row >= 0 ? json_string(c.pick->kernel) : json_null());
-		json_array_append_new(rows, row);
 	}
 	return rows;
 }
@@ -116,7 +138,7 @@ int vb_engine_info(const struct vb_engine *e, char **json)
 	json_decref(rows);
 	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:f, s:o, s:o}", "model", e->model_dir,
 			      "family", model_family_name(s->config), "device", "cpu", "device_why", s->device_why,
-			      "dtype", type_words(s->compute), "threads", s->n_threads, "context",
+			      "dtype", dtype_name(s->compute), "threads", s->n_threads, "context",
 			      (json_int_t)s->context, "page_size", (json_int_t)s->page_size, "prefill_chunk",
 			      (json_int_t)s->chunk, "load_s", e->load_s, "attention", attention, "memory",
 			      memory_json(s));
@@ -135,7 +157,7 @@ int vb_explain(const char *model_dir, const struct vb_options *options, const ch
 	if (model_dir) {
 		json_object_set_new(o, "model", json_string(model_dir));
 		json_object_set_new(o, "family", json_string(model_family_name(s.config)));
-		json_object_set_new(o, "dtype", json_string(type_words(s.compute)));
+		json_object_set_new(o, "dtype", json_string(dtype_name(s.compute)));
 		json_object_set_new(o, "threads", json_integer(s.n_threads));
 		json_object_set_new(o, "layers", choices(s.program, NULL));
 		json_object_set_new(o, "memory", memory_json(&s));

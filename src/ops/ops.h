@@ -17,6 +17,7 @@
 #include "base/dtype.h"
 #include "base/tensor.h"
 #include "base/threads.h"
+#include "kernels/ops/attention.h"
 #include "kernels/ops/glu.h"
 #include "kernels/ops/rope_table.h"
 #include "ops/registry.h"
@@ -161,6 +162,7 @@ struct program_choice {
 	const char *op; /* "linear", "attention", ... */
 	const char *what; /* the request in words: "bf16 x bf16, 2048 x 512", static as long as the program */
 	const struct pick *pick; /* pick->row < 0: nothing serves it */
+	const struct attention_request *attention; /* what was asked, where op is "attention"; else NULL */
 };
 int64_t program_n_choices(const struct program *p);
 void program_choice(const struct program *p, int64_t i, struct program_choice *out);

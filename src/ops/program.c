@@ -270,12 +270,13 @@ static int pick_attention(struct program *p, struct op *op)
 	const struct attention_op *a = &op->u.attention.op;
 	const struct cache_spec *c = &p->caches[a->cache].spec;
 	enum dtype type = p->config.compute;
-	struct attention_request r = {
+	struct attention_request *request = &op->u.attention.request, r = {
 		.n_heads = a->n_heads, .n_kv_heads = c->n_kv_heads, .head_dim = c->head_dim,
 		.v_head_dim = c->v_head_dim, .q_type = type, .kv_type = type, .out_type = type,
 		.page_size = p->config.page_size, .window = a->window, .max_q_len = p->config.max_tokens,
 		.softcap = a->softcap != 0, .sink = a->sinks != NO_ID,
 	};
+	*request = r;
 	int n = snprintf(op->what, sizeof op->what, "%s, %lld/%lld heads of %lld", dtype_name(type),
 			 (long long)r.n_heads, (long long)r.n_kv_heads, (long long)r.head_dim);
 	if (r.window)
@@ -418,7 +419,10 @@ int64_t program_n_choices(const struct program *p)
 void program_choice(const struct program *p, int64_t i, struct program_choice *out)
 {
 	const struct op *op = &p->ops[i];
-	*out = (struct program_choice){ op->layer, op_names[op->kind], op->what, &op->pick };
+	*out = (struct program_choice){
+		op->layer, op_names[op->kind], op->what, &op->pick,
+		op->kind == OP_ATTENTION ? &op->u.attention.request : NULL,
+	};
 }
 
 /* ---- Memory ---- */

@@ -87,7 +87,8 @@ struct op {
 		} rope_cache;
 		struct {
 			struct attention_op op;
-			int plan; /* index in plans */
+			struct attention_request request; /* from program_pick on */
+			int plan;                         /* index in plans */
 		} attention;
 		struct {
 			struct slice gate, up;

@@ -146,11 +146,13 @@ static void draw_share(void *context, int index, int n_workers)
 	team_share(n, 8, index, n_workers, &begin, &end);
 	for (int64_t i = begin; i < end; i += 8) {
 		uint32_t word[4];
+		float value[8];
 		rng_block(d->seed, RNG_WEIGHTS, d->position, (uint32_t)(i / 8), word);
-		for (int64_t j = i; j < end && j < i + 8; j++) {
-			uint32_t u = word[(j - i) / 2] >> (16 * ((j - i) & 1)) & 0xffff;
-			dtype_store(d->w->type, d->w->owned, (size_t)j, d->low + d->step * (float)u);
-		}
+		for (int j = 0; j < 8; j++)
+			value[j] = d->low + d->step * (float)(word[j / 2] >> (16 * (j & 1)) & 0xffff);
+		size_t count = end - i < 8 ? (size_t)(end - i) : 8;
+		dtype_convert(d->w->type, (char *)d->w->owned + (size_t)i * dtype_bytes(d->w->type), DTYPE_F32,
+			      value, count);
 	}
 }
 
