@@ -1,0 +1,64 @@
+#include "program.h"
+
+#include "output.h"
+
+#include "base/status.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- Ctrl-C ---- */
+
+static _Atomic(struct vb_engine *) interruptible;
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number)
+{
+	(void)number;
+	struct vb_engine *engine = atomic_load(&interruptible);
+	if (!engine || interrupted)
+		_exit(EXIT_INTERRUPTED);
+	interrupted = 1;
+	vb_cancel(engine);
+}
+
+void interrupt_cancels(struct vb_engine *engine)
+{
+	atomic_store(&interruptible, engine);
+	struct sigaction action = { .sa_handler = on_interrupt };
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGINT, &action, NULL);
+}
+
+bool was_interrupted(void)
+{
+	return interrupted != 0;
+}
+
+/* ---- Answers of the library ---- */
+
+json_t *take_json(char *text, const char *what)
+{
+	json_t *v = NULL;
+	int rc = text ? json_parse(&v, text, strlen(text), what) : VB_EINTERNAL;
+	vb_free(text);
+	if (rc != VB_OK)
+		exit_for(rc);
+	return v;
+}
+
+json_t *engine_info(const struct vb_engine *engine)
+{
+	char *text = NULL;
+	json_t *info = vb_engine_info(engine, &text) == VB_OK ? take_json(text, "vb_engine_info") : NULL;
+	return info ? info : json_object();
+}
+
+void copy_key(json_t *to, const json_t *from, const char *key)
+{
+	json_t *v = json_object_get(from, key);
+	if (v)
+		json_object_set(to, key, v);
+}
