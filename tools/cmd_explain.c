@@ -11,9 +11,13 @@
 static void print_value(const char *key, const json_t *v)
 {
 	char text[32];
-	size_t n = strlen(key), i;
+	size_t i;
 	json_t *item;
-	bool bytes = strcmp(key, "memory") == 0 || (n > 6 && strcmp(key + n - 6, "_bytes") == 0);
+	static const char *const of_bytes[] = { "memory", "shared_memory", "weights", "weights_per_token", "kv_per_token",
+						"kv", "activations", "workspace", "available", "graphs" };
+	bool bytes = false;
+	for (i = 0; i < sizeof of_bytes / sizeof *of_bytes; i++)
+		bytes |= strcmp(key, of_bytes[i]) == 0;
 	if (json_is_array(v)) {
 		json_array_foreach(v, i, item) {
 			if (i)
@@ -68,17 +72,18 @@ static const char *text_of(const json_t *o, const char *key)
 
 static void print_layers(const json_t *layers)
 {
-	struct table *t = table_create("llll");
-	table_row(t, "layers", "kind", "use", "kernel");
+	struct table *t = table_create("lllll");
+	table_row(t, "layers", "kind", "use", "kernel", "for");
 	size_t i, k;
 	json_t *row, *refused;
 	json_array_foreach(layers, i, row) {
 		const char *backend = json_string_value(json_object_get(row, "backend"));
 		table_row(t, text_of(row, "layers"), text_of(row, "kind"), text_of(row, "use"),
-			  backend ? backend : "NOTHING SERVES");
+			  backend ? backend : "NOTHING SERVES", text_of(row, "request"));
 		json_array_foreach(json_object_get(row, "refused"), k, refused) {
 			table_row(t, "", "", "");
-			table_cell(t, "  not %s: %s", text_of(refused, "backend"), text_of(refused, "reason"));
+			table_cell(t, "not %s:", text_of(refused, "backend"));
+			table_row(t, text_of(refused, "reason"));
 		}
 	}
 	table_print(t);

@@ -9,6 +9,7 @@
 #include "kernels/ops/attention.h"
 #include "kernels/ops/embed.h"
 #include "kernels/ops/glu.h"
+#include "kernels/ops/limits.h"
 #include "kernels/ops/linear.h"
 #include "kernels/ops/log_softmax.h"
 #include "kernels/ops/rms_norm.h"
@@ -42,6 +43,10 @@ embed_fn *embed_kernel(int row);
 extern const struct kernel_set glu_set;
 int glu_pick(uint32_t isa, const struct glu_request *r, const char *forced, struct pick *out);
 glu_fn *glu_kernel(int row);
+
+extern const struct kernel_set limits_set;
+int limits_pick(uint32_t isa, const struct limits_request *r, const char *forced, struct pick *out);
+limits_fn *limits_kernel(int row);
 
 extern const struct kernel_set linear_set;
 int linear_pick(uint32_t isa, const struct linear_request *r, const char *forced, struct pick *out);

@@ -1,0 +1,42 @@
+/* limits.h - what a core can do at most: bytes read a second, multiplications a second. For benchmarks alone.
+ *
+ * Work is sized so that nothing but the limit itself counts: reading touches each byte once and adds 64-bit words;
+ * multiplying stays in registers. Both give a number that depends on all of the work, so that none of it can be left
+ * out, and that is known beforehand, so that it can be checked.
+ */
+#ifndef KERNELS_LIMITS_H
+#define KERNELS_LIMITS_H
+
+#include "kernel.h"
+
+enum limits_work { LIMITS_READ, LIMITS_MULTIPLY };
+
+struct limits_request {
+	enum limits_work work;
+	enum dtype type; /* of the factors, LIMITS_MULTIPLY: F32 or BF16. Sums are f32 */
+};
+
+struct limits_args {
+	enum limits_work work;
+	const void *data; /* 64-byte aligned */
+	size_t bytes;     /* a multiple of 1024 */
+	float x, w;       /* the factors: the same in every lane, exact in `type` */
+	int64_t rounds;
+};
+
+struct limits_result {
+	uint64_t sum; /* of the words read, modulo 2^64 */
+	double total; /* sum of all accumulators, each x * w * products added to zero one by one */
+	double flops; /* 2 a product */
+};
+
+typedef void limits_fn(const struct limits_args *a, struct limits_result *out);
+typedef const char *limits_refuse_fn(const struct limits_request *r);
+
+#define KERNEL(op, name, needs, properties) \
+	limits_fn limits_##name;            \
+	limits_refuse_fn limits_##name##_refuse;
+#include "limits.def"
+#undef KERNEL
+
+#endif

@@ -1,0 +1,93 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/status.h"
+#include "hw/hw.h"
+#include "ops/kernels.h"
+#include "ops/limits_measure.h"
+
+#include <string.h>
+
+static uint32_t machine_isa(void)
+{
+	struct hw_facts facts;
+	assert_int_equal(hw_facts_probe(&facts), VB_OK);
+	return facts.isa;
+}
+
+/* Every row that this machine runs reads every word: changing any one changes the sum by as much. */
+static void test_reads_every_word(void **state)
+{
+	(void)state;
+	static _Alignas(64) uint64_t word[4096 / 8];
+	const struct limits_request r = { LIMITS_READ, DTYPE_F32 };
+	const size_t n = sizeof word / sizeof *word;
+	for (int row = 0; row < limits_set.n_rows; row++) {
+		if (registry_missing_isa(limits_set.rows[row].needs, machine_isa()) || limits_set.refuse(&r, row))
+			continue;
+		struct limits_args a = { .work = LIMITS_READ, .data = word, .bytes = sizeof word };
+		struct limits_result result;
+		uint64_t sum = 0;
+		for (size_t i = 0; i < n; i++)
+			sum += word[i] = i * 0x9e3779b97f4a7c15u;
+		limits_kernel(row)(&a, &result);
+		assert_int_equal(result.sum, sum);
+		for (size_t i = 0; i < n; i++) {
+			word[i] += i + 1;
+			limits_kernel(row)(&a, &result);
+			assert_int_equal(result.sum, sum + i + 1);
+			word[i] -= i + 1;
+		}
+	}
+}
+
+/* The accumulators hold as many products as the row says that it did. */
+static void test_multiplies_as_often_as_it_says(void **state)
+{
+	(void)state;
+	int n_run = 0;
+	for (int type = DTYPE_F32; type <= DTYPE_BF16; type++) {
+		const struct limits_request r = { LIMITS_MULTIPLY, (enum dtype)type };
+		for (int row = 0; row < limits_set.n_rows; row++) {
+			if (registry_missing_isa(limits_set.rows[row].needs, machine_isa()) || limits_set.refuse(&r, row))
+				continue;
+			for (int64_t rounds = 0; rounds < 100; rounds += 33) {
+				struct limits_args a = { .work = LIMITS_MULTIPLY, .x = 1.5f, .w = 0.5f, .rounds = rounds };
+				struct limits_result result;
+				limits_kernel(row)(&a, &result);
+				assert_true(result.total == result.flops / 2 * 0.75);
+				assert_true((result.flops > 0) == (rounds > 0));
+			}
+			n_run++;
+		}
+	}
+	assert_true(n_run >= 1);
+}
+
+static void test_measures_something(void **state)
+{
+	(void)state;
+	struct team *team;
+	struct limits l;
+	assert_int_equal(team_create(&team, 2), VB_OK);
+	assert_int_equal(limits_measure(team, machine_isa(), (uint64_t)16 << 20, &l), VB_OK);
+	team_destroy(&team);
+	assert_true(l.read_bytes_s > 1e8 && l.read_bytes_s < 1e14);
+	assert_true(l.f32_flops_s > 1e7 && l.f32_flops_s < 1e15);
+	assert_true(l.bf16_flops_s >= l.f32_flops_s / 2);
+	assert_true(limits_flops_s(&l, DTYPE_F16) == l.f32_flops_s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_reads_every_word),
+		cmocka_unit_test(test_multiplies_as_often_as_it_says),
+		cmocka_unit_test(test_measures_something),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
