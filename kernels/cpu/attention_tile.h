@@ -53,58 +53,11 @@ struct tile {
 	const unsigned char *v[TILE];
 };
 
-/* ---- exp and tanh ---- */
-
-/* exp(x) - 1 = *scale * (1 + *e) - 1 with |x - n ln 2| <= ln 2 / 2. The polynomial is the minimax one of its form (Remez,
- * relative error 3.1e-9); measured over all floats in -87..0: at most 1 ulp from the correctly rounded exp. */
-INLINE void exp_parts(vf x, vf *scale, vf *e)
-{
-	vf n = vf_round(vf_mul(x, vf_set1(0x1.715476p+0f)));
-	vf r = vf_fma(n, vf_set1(-0x1.62e400p-1f), x);
-	r = vf_fma(n, vf_set1(-0x1.7f7d1cp-20f), r);
-	vf p = vf_set1(0x1.6a23d0p-10f);
-	p = vf_fma(p, r, vf_set1(0x1.123a20p-7f));
-	p = vf_fma(p, r, vf_set1(0x1.5558f2p-5f));
-	p = vf_fma(p, r, vf_set1(0x1.555492p-3f));
-	p = vf_fma(p, r, vf_set1(0x1.fffffcp-2f));
-	*e = vf_fma(vf_mul(p, r), r, r);
-	*scale = vf_pow2(n);
-}
-
-/* exp(x) for x <= 0; 0 below -87, where the result would soon be denormal; NaN for NaN. */
-INLINE vf exp_negative(vf x)
-{
-	vf scale, e;
-	exp_parts(x, &scale, &e);
-	return vf_zero_below(vf_mul(vf_add(e, vf_set1(1)), scale), x, vf_set1(-87));
-}
-
 static float exp_one(float x)
 {
 	float lanes[LANES];
-	vf_store(lanes, exp_negative(vf_set1(x)));
+	vf_store(lanes, vf_exp(vf_set1(x)));
 	return lanes[0];
-}
-
-/* tanh(x) = expm1(2|x|) / (expm1(2|x|) + 2), with the sign of x: accurate near 0 too. */
-INLINE vf tanh_lanes(vf x)
-{
-	vf scale, e, z = vf_abs(x);
-	z = vf_min(vf_set1(40), vf_add(z, z));
-	exp_parts(z, &scale, &e);
-	vf m1 = vf_fma(scale, e, vf_sub(scale, vf_set1(1)));
-	return vf_copysign(vf_div(m1, vf_add(m1, vf_set1(2))), x);
-}
-
-INLINE float reduce_8(__m256 v, const bool maximum)
-{
-	__m128 x = _mm256_castps256_ps128(v), y = _mm256_extractf128_ps(v, 1);
-	x = maximum ? _mm_max_ps(x, y) : _mm_add_ps(x, y);
-	y = _mm_movehl_ps(x, x);
-	x = maximum ? _mm_max_ps(x, y) : _mm_add_ps(x, y);
-	y = _mm_shuffle_ps(x, x, 1);
-	x = maximum ? _mm_max_ss(x, y) : _mm_add_ss(x, y);
-	return _mm_cvtss_f32(x);
 }
 
 /* ---- Keys ---- */
@@ -267,15 +220,15 @@ static void softmax_row(const struct job *j, float *s, float *state, int begin, 
 	for (int i = 0; i < TILE_VECTORS; i++) {
 		x[i] = vf_mul(vf_load(s + i * LANES), vf_set1(j->a->scale));
 		if (softcap > 0)
-			x[i] = vf_mul(tanh_lanes(vf_div(x[i], vf_set1(softcap))), vf_set1(softcap));
+			x[i] = vf_mul(vf_tanh(vf_div(x[i], vf_set1(softcap))), vf_set1(softcap));
 		if (begin > 0 || end < TILE)
 			x[i] = vf_keep(x[i], begin - i * LANES, end - i * LANES);
 	}
-	float m = reduce_8(tile_max(x), true);
+	float m = tile_max(x);
 	m = m > state[0] ? m : state[0];
 	if (m == -INFINITY) {
 		/* Nothing but -inf, or a NaN that the maximum has passed over and that must not be lost. */
-		float sum = reduce_8(tile_sum(x), false);
+		float sum = tile_sum(x);
 		memset(s, 0, TILE * sizeof *s);
 		state[STATE_RESCALE] = 1;
 		if (isnan(sum))
@@ -284,11 +237,11 @@ static void softmax_row(const struct job *j, float *s, float *state, int begin, 
 	}
 	float rescale = state[0] == m ? 1 : exp_one(state[0] - m);
 	for (int i = 0; i < TILE_VECTORS; i++) {
-		x[i] = exp_negative(vf_sub(x[i], vf_set1(m)));
+		x[i] = vf_exp(vf_sub(x[i], vf_set1(m)));
 		vf_store(s + i * LANES, x[i]);
 	}
 	state[0] = m;
-	state[1] = state[1] * rescale + reduce_8(tile_sum(x), false);
+	state[1] = state[1] * rescale + tile_sum(x);
 	state[STATE_RESCALE] = rescale;
 }
 
@@ -302,12 +255,9 @@ INLINE void load_values(const enum dtype type, const bool whole, const unsigned 
 		vi w = whole ? vi_load(row) : vi_load_n(row, left / 2);
 		*a = vf_bf16_lower(w);
 		*b = vf_bf16_upper(w);
-	} else if (type == DTYPE_F16) {
-		*a = vf_load_f16_n(row, whole ? LANES : n);
-		*b = vf_load_f16_n(row + LANES * 2, whole ? LANES : m);
 	} else {
-		*a = whole ? vf_load(row) : vf_load_n(row, n);
-		*b = whole ? vf_load(row + LANES * 4) : vf_load_n(row + LANES * 4, m);
+		*a = vf_widen(type, row, 0, whole ? LANES : n);
+		*b = vf_widen(type, row, LANES, whole ? LANES : m);
 	}
 }
 
@@ -453,26 +403,20 @@ static void clear_states(float *states, int64_t n_rows, int64_t n_floats)
 		states[r * n_floats] = -INFINITY;
 }
 
-/* o in the order of dimensions, times `rescale`, divided by l, in the type of out, to `p`. */
-static void store_row(const struct attention_args *a, const float *o, float rescale, float l, unsigned char *p)
+/* Writes o in the order of dimensions, times `rescale`, divided by l, to `p`. */
+static void store_row(const struct attention_args *a, const float *o, float rescale, float l, void *p)
 {
 	float ordered[ATTENTION_MAX_HEAD_DIM];
-	unsigned char typed[ATTENTION_MAX_HEAD_DIM * sizeof(float)];
-	size_t bytes = dtype_bytes(a->out_type);
-	for (int64_t i = 0; i < a->v_head_dim && a->kv_type == DTYPE_BF16; i += UNIT)
-		vf_interleave(vf_load(o + i), vf_load(o + i + LANES), ordered + i);
-	if (a->kv_type != DTYPE_BF16)
-		memcpy(ordered, o, (size_t)(a->v_head_dim + LANES - 1) / LANES * LANES * sizeof *o);
-	for (int64_t i = 0; i < a->v_head_dim; i += LANES) {
-		vf v = vf_div(vf_mul(vf_load(ordered + i), vf_set1(rescale)), vf_set1(l));
-		if (a->out_type == DTYPE_BF16)
-			vf_store_bf16(typed + 2 * i, v);
-		else if (a->out_type == DTYPE_F16)
-			vf_store_f16(typed + 2 * i, v);
-		else
-			vf_store(typed + 4 * i, v);
+	if (a->kv_type == DTYPE_BF16) {
+		for (int64_t i = 0; i < a->v_head_dim; i += UNIT)
+			vf_interleave(vf_load(o + i), vf_load(o + i + LANES), ordered + i);
+		o = ordered;
 	}
-	memcpy(p, typed, (size_t)a->v_head_dim * bytes);
+	for (int64_t i = 0; i < a->v_head_dim; i += LANES) {
+		int64_t left = a->v_head_dim - i;
+		vf v = vf_div(vf_mul(vf_load(o + i), vf_set1(rescale)), vf_set1(l));
+		vf_narrow(a->out_type, p, i, left < LANES ? (int)left : LANES, v);
+	}
 }
 
 /* Writes row r of the item from its state over all its keys. */
@@ -497,20 +441,12 @@ static void write_row(const struct job *j, int64_t r, const float *state)
 		a->lse[token * a->n_heads + head] = m == -INFINITY ? m : m + logf(l);
 }
 
-/* n values of type `type`, from element `first` of `p`, as f32. n is a multiple of 8. */
+/* n values of type `type`, from element `first` of `p`, as f32. */
 static void widen(enum dtype type, const void *p, int64_t first, int64_t n, float *out)
 {
-	if (type == DTYPE_F32) {
-		memcpy(out, (const float *)p + first, (size_t)n * sizeof *out);
-		return;
-	}
-	const uint16_t *in = (const uint16_t *)p + first;
-	for (int64_t i = 0; i < n; i += 8) {
-		__m128i x = _mm_loadu_si128((const void *)(in + i));
-		__m256 wide = type == DTYPE_F16 ?
-				      _mm256_cvtph_ps(x) :
-				      _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
-		_mm256_storeu_ps(out + i, wide);
+	for (int64_t i = 0; i < n; i += LANES) {
+		int left = n - i < LANES ? (int)(n - i) : LANES;
+		vf_narrow(DTYPE_F32, out, i, left, vf_widen(type, p, first + i, left));
 	}
 }
 
