@@ -10,7 +10,7 @@
  * 4. argmax over the kept ids of logit + G(id), G = -ln(-ln(u)), u uniform in (0, 1) from the counter generator at
  *    (seed, position, id): a sample of the softmax of the kept (the Gumbel-max trick; Gumbel, 1954), the lowest id on
  *    ties. Noise depends on position and id alone, so a row gives the same token in whatever company it is computed.
- * Sums are in double, in the order stated. A row without a finite logit gives -1.
+ * Sums are in double, in the order stated. A row with a NaN or +inf, or with nothing finite after step 1, gives -1.
  */
 #ifndef KERNELS_SAMPLE_H
 #define KERNELS_SAMPLE_H
@@ -33,8 +33,8 @@ struct sample_args {
 	int64_t n_vocab;
 	const struct sample_params *params;
 	int64_t position;      /* absolute position of the token that is chosen */
-	const uint8_t *in_prompt; /* [V] 1 where the prompt holds the id, or NULL: no penalty will ask */
-	const int32_t *count;  /* [V] occurrences in the answer, or NULL likewise */
+	const uint8_t *in_prompt; /* [V] 1 where the prompt holds the id, or NULL: none */
+	const int32_t *count;  /* [V] occurrences in the answer, or NULL: none */
 	const int32_t *banned; /* [n_banned] ids that may not be chosen */
 	int64_t n_banned;
 	float *work;                       /* [V] scratch */

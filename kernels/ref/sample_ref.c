@@ -3,20 +3,21 @@
 #include "base/rng.h"
 
 #include <math.h>
-#include <stdlib.h>
+#include <stdbool.h>
 
-/* Tokens whose probability is below e^-20 of the best are looked at for top_p only where the others do not suffice. */
-#define TOP_P_NATS 20.0f
-
-static void penalise(const struct sample_args *a)
+/* Copies the row to a->work with penalties and bans; false where it has a NaN or +inf. */
+static bool penalise(const struct sample_args *a)
 {
 	const struct sample_params *p = a->params;
-	for (int64_t i = 0; i < a->n_vocab; i++)
+	int bad = 0;
+	for (int64_t i = 0; i < a->n_vocab; i++) {
 		a->work[i] = a->logits[i];
-	if (a->count) {
+		bad |= !(a->logits[i] < INFINITY);
+	}
+	if (a->count || a->in_prompt) {
 		float repetition = (float)p->repetition_penalty;
 		for (int64_t i = 0; i < a->n_vocab; i++) {
-			int32_t count = a->count[i];
+			int32_t count = a->count ? a->count[i] : 0;
 			if (!count && !(a->in_prompt && a->in_prompt[i]))
 				continue;
 			float l = a->work[i];
@@ -28,6 +29,7 @@ static void penalise(const struct sample_args *a)
 	}
 	for (int64_t i = 0; i < a->n_banned; i++)
 		a->work[a->banned[i]] = -INFINITY;
+	return !bad;
 }
 
 static int32_t argmax(const float *x, int64_t n)
@@ -39,13 +41,10 @@ static int32_t argmax(const float *x, int64_t n)
 	return best;
 }
 
-/* Most probable first, the lower id first on ties: a total order, so any sorting gives the same list. */
-static int before(const void *pa, const void *pb)
+/* Most probable first, the lower id first on ties: a total order. */
+static bool before(const struct sample_candidate *a, const struct sample_candidate *b)
 {
-	const struct sample_candidate *a = pa, *b = pb;
-	if (a->logit != b->logit)
-		return a->logit > b->logit ? -1 : 1;
-	return a->id < b->id ? -1 : 1;
+	return a->logit != b->logit ? a->logit > b->logit : a->id < b->id;
 }
 
 static int64_t collect(const struct sample_args *a, float at_least)
@@ -54,8 +53,21 @@ static int64_t collect(const struct sample_args *a, float at_least)
 	for (int64_t i = 0; i < a->n_vocab; i++)
 		if (a->work[i] >= at_least && a->work[i] > -INFINITY)
 			a->candidate[n++] = (struct sample_candidate){ a->work[i], (int32_t)i };
-	qsort(a->candidate, (size_t)n, sizeof *a->candidate, before);
 	return n;
+}
+
+/* Lets c[at] sink in a heap of n candidates, the first in order on top. */
+static void sink(struct sample_candidate *c, int64_t n, int64_t at)
+{
+	struct sample_candidate x = c[at];
+	for (int64_t child; (child = 2 * at + 1) < n; at = child) {
+		if (child + 1 < n && before(&c[child + 1], &c[child]))
+			child++;
+		if (!before(&c[child], &x))
+			break;
+		c[at] = c[child];
+	}
+	c[at] = x;
 }
 
 /* A heap of the k largest, the smallest of them on top: the k-th largest logit. The candidates serve as its room. */
@@ -94,20 +106,30 @@ static float kth_largest(const struct sample_args *a, int64_t k)
 	return heap[0].logit;
 }
 
-/* How many of the first n sorted candidates top_p keeps, of `total` mass; 0 where they do not reach it. */
-static int64_t nucleus(const struct sample_candidate *c, int64_t n, float max, double wanted)
+/* Moves the most probable of n candidates, until their mass is `wanted` or the next is below min_logit, to the end of
+ * a->candidate; returns how many. A heap gives them up in order, so that no more is sorted than is kept, and without
+ * qsort, which allocates. */
+static int64_t nucleus(const struct sample_args *a, int64_t n, float max, double wanted, float min_logit)
 {
+	struct sample_candidate *c = a->candidate;
+	int64_t left = n;
 	double sum = 0;
-	for (int64_t i = 0; i < n; i++) {
-		sum += exp((double)c[i].logit - max);
+	for (int64_t i = n / 2; i-- > 0;)
+		sink(c, n, i);
+	while (left > 0 && c[0].logit >= min_logit) {
+		struct sample_candidate top = c[0];
+		c[0] = c[--left];
+		sink(c, left, 0);
+		c[left] = top;
+		sum += exp((double)top.logit - max);
 		if (sum >= wanted)
-			return i + 1;
+			break;
 	}
-	return 0;
+	return n - left;
 }
 
-/* Leaves the kept tokens in a->candidate, sorted; returns how many. */
-static int64_t filter(const struct sample_args *a, float max)
+/* The kept tokens, in a->candidate from *first on; returns how many. */
+static int64_t filter(const struct sample_args *a, float max, int64_t *first)
 {
 	const struct sample_params *p = a->params;
 	float floor_logit = -INFINITY;
@@ -115,23 +137,16 @@ static int64_t filter(const struct sample_args *a, float max)
 		floor_logit = kth_largest(a, p->top_k);
 	/* p_i >= min_p * p_max is a bound on logits, whatever was dropped before. */
 	float min_logit = p->min_p > 0 ? (float)((double)max + log(p->min_p)) : -INFINITY;
+	*first = 0;
 	if (p->top_p >= 1)
 		return collect(a, fmaxf(floor_logit, min_logit));
 	double total = 0;
 	for (int64_t i = 0; i < a->n_vocab; i++)
 		if (a->work[i] >= floor_logit && a->work[i] > -INFINITY)
 			total += exp((double)a->work[i] - max);
-	double wanted = p->top_p * total;
-	int64_t n = collect(a, fmaxf(floor_logit, max - TOP_P_NATS));
-	int64_t kept = nucleus(a->candidate, n, max, wanted);
-	if (!kept) {
-		n = collect(a, floor_logit);
-		kept = nucleus(a->candidate, n, max, wanted);
-		if (!kept)
-			kept = n; /* rounding left the sum just short of top_p = 1 - eps */
-	}
-	while (kept > 1 && a->candidate[kept - 1].logit < min_logit)
-		kept--;
+	int64_t n = collect(a, floor_logit);
+	int64_t kept = nucleus(a, n, max, p->top_p * total, min_logit);
+	*first = n - kept;
 	return kept;
 }
 
@@ -156,7 +171,8 @@ static void compete(struct race *race, float logit, int32_t id, uint32_t word)
 int32_t sample_ref(const struct sample_args *a)
 {
 	const struct sample_params *p = a->params;
-	penalise(a);
+	if (!penalise(a))
+		return -1;
 	int32_t top = argmax(a->work, a->n_vocab);
 	if (top < 0 || !isfinite(a->work[top]))
 		return -1;
@@ -171,8 +187,8 @@ int32_t sample_ref(const struct sample_args *a)
 	struct race race = { 0, -1 };
 	bool filtered = (p->top_k > 0 && p->top_k < a->n_vocab) || p->top_p < 1 || p->min_p > 0;
 	if (filtered) {
-		int64_t n = filter(a, max);
-		for (int64_t i = 0; i < n; i++) {
+		int64_t first, n = filter(a, max, &first);
+		for (int64_t i = first; i < first + n; i++) {
 			uint32_t word = rng_u32(p->seed, RNG_SAMPLE, (uint64_t)a->position,
 						(uint32_t)a->candidate[i].id);
 			compete(&race, a->candidate[i].logit, a->candidate[i].id, word);
