@@ -61,7 +61,8 @@ float log_row_prob(const struct log_row *row, int32_t id);
 /* The n most probable, the lower id first on ties. */
 void log_row_top(const struct log_row *row, int n, struct vb_top *top);
 
-/* Cuts a stream of text at the first stop string, holding back what may begin one. */
+/* Cuts a stream of text at the stop string that is complete first (the longest of those that end together), holding
+ * back what may begin one. How the text is cut into pieces makes no difference. */
 struct stopper {
 	const char *const *stop;
 	size_t n_stop;

@@ -25,24 +25,31 @@ static size_t overlap(const char *text, size_t n, const char *stop)
 	return 0;
 }
 
+/* The stop string that is complete first wins, the longest of those that end together: text that comes in other pieces
+ * is then cut at the same place. */
 size_t stopper_ready(struct stopper *s)
 {
 	const char *text = s->pending.data;
-	size_t n = s->pending.len, found = n, held = 0;
+	size_t n = s->pending.len, begin = n, end = SIZE_MAX, held = 0;
+	if (!n)
+		return 0;
 	for (size_t i = 0; i < s->n_stop; i++) {
-		const char *stop = s->stop[i];
-		const char *at = n ? memmem(text, n, stop, strlen(stop)) : NULL;
-		if (at) {
-			s->stopped = true;
-			if ((size_t)(at - text) < found)
-				found = (size_t)(at - text);
-		} else if (n) {
-			size_t k = overlap(text, n, stop);
+		size_t len = strlen(s->stop[i]);
+		const char *found = memmem(text, n, s->stop[i], len);
+		if (found) {
+			size_t at = (size_t)(found - text);
+			if (at + len < end || (at + len == end && at < begin)) {
+				begin = at;
+				end = at + len;
+			}
+		} else {
+			size_t k = overlap(text, n, s->stop[i]);
 			if (k > held)
 				held = k;
 		}
 	}
-	return s->stopped ? found : n - held;
+	s->stopped = end != SIZE_MAX;
+	return s->stopped ? begin : n - held;
 }
 
 void stopper_drop(struct stopper *s, size_t n)
