@@ -207,9 +207,12 @@ static double bench_decode(struct bench *b)
 			e->rows[i] = (int32_t)i;
 			b->kv_len[i] = (int32_t)position + 1;
 		}
+		struct step_group groups[PROGRAM_MAX_GROUPS];
+		for (int g = 0; g < PROGRAM_MAX_GROUPS; g++)
+			groups[g] = (struct step_group){ e->slot, b->page_table, b->width };
 		struct step step = { .n_tokens = batch, .n_seqs = batch, .ids = e->ids, .position = e->position,
-				     .rope_len = e->rope_len, .slot = e->slot, .q_begin = b->q_begin,
-				     .kv_len = b->kv_len, .page_table = b->page_table, .table_width = b->width };
+				     .rope_len = e->rope_len, .q_begin = b->q_begin,
+				     .kv_len = b->kv_len, .groups = groups };
 		program_run(e->setup.program, e->team, &step);
 		const float *logits = program_head(e->setup.program, e->team, e->rows, batch);
 		for (int64_t i = 0; i < batch; i++) {

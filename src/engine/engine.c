@@ -68,7 +68,10 @@ static int read_generation_config(struct vb_engine *e)
 static int take_memory(struct vb_engine *e)
 {
 	struct setup *s = &e->setup;
-	TRY(program_allocate(s->program, s->n_pages));
+	int64_t n_pages[PROGRAM_MAX_GROUPS];
+	for (int g = 0; g < PROGRAM_MAX_GROUPS; g++)
+		n_pages[g] = s->n_pages;
+	TRY(program_allocate(s->program, n_pages));
 	TRY(page_pool_create(&e->pool, s->n_pages, s->page_size));
 	TRY(block_table_init(&e->table, (s->context + s->page_size - 1) / s->page_size));
 	size_t tokens = (size_t)program_get_config(s->program)->max_tokens;

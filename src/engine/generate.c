@@ -170,10 +170,13 @@ void engine_step(struct vb_engine *e, const int32_t *ids, int64_t n, int64_t fir
 	}
 	int32_t q_begin[2] = { 0, (int32_t)n };
 	int32_t kv_len = (int32_t)(first + n);
+	/* One table serves all window groups: a lone sequence has no use for the pages that a window leaves behind. */
+	struct step_group groups[PROGRAM_MAX_GROUPS];
+	for (int g = 0; g < PROGRAM_MAX_GROUPS; g++)
+		groups[g] = (struct step_group){ e->slot, e->table.page, e->table.capacity };
 	struct step step = {
 		.n_tokens = n, .n_seqs = 1, .ids = e->ids, .position = e->position, .rope_len = e->rope_len,
-		.slot = e->slot, .q_begin = q_begin, .kv_len = &kv_len, .page_table = e->table.page,
-		.table_width = e->table.capacity,
+		.q_begin = q_begin, .kv_len = &kv_len, .groups = groups,
 	};
 	program_run(e->setup.program, e->team, &step);
 }

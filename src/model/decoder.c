@@ -130,7 +130,8 @@ static void attention(const struct builder *b, int layer)
 	if (f->k_norm)
 		head_norm(b, layer, f->k_norm, b->q_width, c->n_kv_heads);
 	int which = c->rope_local && c->window[layer] ? 1 : 0;
-	int32_t cache = program_cache(b->p, &(struct cache_spec){ c->n_kv_heads, c->head_dim, c->head_dim });
+	int32_t cache = program_cache(b->p, &(struct cache_spec){ c->n_kv_heads, c->head_dim, c->head_dim,
+									 c->window[layer] });
 	program_rope_cache(b->p, &(struct rope_cache_op){
 		.layer = layer, .q = { b->qkv, 0 }, .k = { b->qkv, b->q_width },
 		.v = { b->qkv, b->q_width + b->k_width }, .n_heads = c->n_heads,
@@ -139,7 +140,7 @@ static void attention(const struct builder *b, int layer)
 	double scalar = c->query_pre_attn_scalar > 0 ? c->query_pre_attn_scalar : (double)c->head_dim;
 	program_attention(b->p, &(struct attention_op){
 		.layer = layer, .q = b->q, .out = b->attended, .cache = cache, .n_heads = c->n_heads,
-		.window = c->window[layer], .scale = (float)(1.0 / sqrt(scalar)),
+		.scale = (float)(1.0 / sqrt(scalar)),
 		.softcap = (float)c->attn_logit_softcap, .sinks = NO_ID });
 	struct linear_part o = { .weight = matrix(b, layer, f->o, c->hidden_size, b->q_width),
 				 .n_rows = c->hidden_size,

@@ -75,9 +75,11 @@ struct slice {
 
 struct cache_spec {
 	int64_t n_kv_heads, head_dim, v_head_dim;
+	int64_t window; /* keys that the layer's queries see; 0: all */
 };
 
-/* A paged cache for one layer's keys and values, of type C. */
+/* A paged cache for one layer's keys and values, of type C. Caches with one window make a group: they share page tables,
+ * and pages that no later query of theirs can see may be given to others. */
 int32_t program_cache(struct program *p, const struct cache_spec *spec);
 
 /* Everything below appends one operation. `layer` is -1 outside the layers. */
@@ -132,7 +134,7 @@ struct attention_op {
 	int layer;
 	int32_t q, out; /* buffers of type C */
 	int32_t cache;
-	int64_t n_heads, window; /* window in keys, own included; 0: none */
+	int64_t n_heads;
 	float scale, softcap;    /* softcap 0: none */
 	int32_t sinks;           /* vector of n_heads, NO_ID: none */
 };
@@ -184,30 +186,41 @@ bool program_uses_weight(const struct program *p, const char *name);
 
 /* ---- Memory ---- */
 
+/* Window groups, in the order of their first layer. */
+#define PROGRAM_MAX_GROUPS 8
+int program_n_groups(const struct program *p);
+int64_t program_group_window(const struct program *p, int group); /* 0: all keys */
+
 struct program_memory {
 	uint64_t weights;      /* all weights in the form in which they are used */
 	uint64_t kv_per_token; /* keys and values of all layers */
+	uint64_t group_kv_per_token[PROGRAM_MAX_GROUPS]; /* the same of each window group's layers */
 	uint64_t activations;  /* buffers */
 	uint64_t workspace;    /* attention plans */
 	uint64_t weights_per_token; /* bytes of weights that one decode step reads */
 };
 void program_memory(const struct program *p, struct program_memory *out);
 
-/* Takes buffers, plans and caches of n_pages pages. */
-int program_allocate(struct program *p, int64_t n_pages);
+/* Takes buffers, plans and caches: n_pages[g] pages for each cache of group g. */
+int program_allocate(struct program *p, const int64_t *n_pages);
 
 /* ---- Running ---- */
+
+/* Where a group's caches hold the step's tokens. */
+struct step_group {
+	const int64_t *slot;       /* [n_tokens]: page * page_size + token in page */
+	const int32_t *page_table; /* [n_seqs, table_width]; pages that no query sees are not looked at */
+	int64_t table_width;
+};
 
 /* One step: tokens of up to max_seqs sequences, those of a sequence together and ascending. Borrowed arrays. */
 struct step {
 	int64_t n_tokens, n_seqs;
 	const int32_t *ids, *position; /* [n_tokens] */
 	const int32_t *rope_len;       /* [n_tokens]: length of the prompt of the token's request */
-	const int64_t *slot;           /* [n_tokens]: page * page_size + token in page */
 	const int32_t *q_begin;        /* [n_seqs + 1] */
 	const int32_t *kv_len;         /* [n_seqs]: keys after this step's tokens were written */
-	const int32_t *page_table;     /* [n_seqs, table_width] */
-	int64_t table_width;
+	const struct step_group *groups; /* [program_n_groups] */
 };
 
 /* Runs all layers. */

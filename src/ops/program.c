@@ -132,7 +132,18 @@ int32_t program_cache(struct program *p, const struct cache_spec *spec)
 	p->caches = grow(p, p->caches, p->n_caches, sizeof *p->caches);
 	if (p->rc != VB_OK)
 		return NO_ID;
-	p->caches[p->n_caches] = (struct cache){ .spec = *spec };
+	int group = 0;
+	while (group < p->n_groups && p->group_window[group] != spec->window)
+		group++;
+	if (group == PROGRAM_MAX_GROUPS) {
+		fail(p, status_fail(VB_EUNSUPPORTED, __FILE__, __LINE__,
+				    "too many different windows: %d: the layers of a model may have that many at most",
+				    PROGRAM_MAX_GROUPS));
+		return NO_ID;
+	}
+	if (group == p->n_groups)
+		p->group_window[p->n_groups++] = spec->window;
+	p->caches[p->n_caches] = (struct cache){ .spec = *spec, .group = group };
 	return (int32_t)p->n_caches++;
 }
 
@@ -273,7 +284,7 @@ static int pick_attention(struct program *p, struct op *op)
 	struct attention_request *request = &op->u.attention.request, r = {
 		.n_heads = a->n_heads, .n_kv_heads = c->n_kv_heads, .head_dim = c->head_dim,
 		.v_head_dim = c->v_head_dim, .q_type = type, .kv_type = type, .out_type = type,
-		.page_size = p->config.page_size, .window = a->window, .max_q_len = p->config.max_tokens,
+		.page_size = p->config.page_size, .window = c->window, .max_q_len = p->config.max_tokens,
 		.softcap = a->softcap != 0, .sink = a->sinks != NO_ID,
 	};
 	*request = r;
@@ -464,17 +475,28 @@ void program_memory(const struct program *p, struct program_memory *out)
 		out->activations += buffer_bytes(p, &p->buffers[i]);
 	for (int64_t i = 0; i < p->n_caches; i++) {
 		const struct cache_spec *c = &p->caches[i].spec;
-		out->kv_per_token += (uint64_t)(c->n_kv_heads * (c->head_dim + c->v_head_dim)) * element;
+		uint64_t bytes = (uint64_t)(c->n_kv_heads * (c->head_dim + c->v_head_dim)) * element;
+		out->kv_per_token += bytes;
+		out->group_kv_per_token[p->caches[i].group] += bytes;
 	}
 	struct attention_limits limits = plan_limits(p);
 	for (int64_t i = 0; i < p->n_plans; i++)
 		out->workspace += (uint64_t)attention_plan_bytes_for(&p->plans[i].request, &limits);
 }
 
-int program_allocate(struct program *p, int64_t n_pages)
+int program_n_groups(const struct program *p)
+{
+	return p->n_groups;
+}
+
+int64_t program_group_window(const struct program *p, int group)
+{
+	return p->group_window[group];
+}
+
+int program_allocate(struct program *p, const int64_t *n_pages)
 {
 	CHECK(p->picked && !p->allocated);
-	p->n_pages = n_pages;
 	for (int64_t i = 0; i < p->n_buffers; i++) {
 		struct buffer *b = &p->buffers[i];
 		b->bytes = buffer_bytes(p, b);
@@ -482,9 +504,9 @@ int program_allocate(struct program *p, int64_t n_pages)
 		if (!b->data)
 			return VB_ENOMEM;
 	}
-	uint64_t tokens = (uint64_t)n_pages * (uint64_t)p->config.page_size;
 	for (int64_t i = 0; i < p->n_caches; i++) {
 		struct cache *c = &p->caches[i];
+		uint64_t tokens = (uint64_t)n_pages[c->group] * (uint64_t)p->config.page_size;
 		uint64_t heads = (uint64_t)c->spec.n_kv_heads * dtype_bytes(p->config.compute);
 		c->k_bytes = tokens * heads * (uint64_t)c->spec.head_dim;
 		c->v_bytes = tokens * heads * (uint64_t)c->spec.v_head_dim;

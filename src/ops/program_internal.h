@@ -33,6 +33,7 @@ struct buffer {
 
 struct cache {
 	struct cache_spec spec;
+	int group;
 	void *k, *v;
 	uint64_t k_bytes, v_bytes;
 };
@@ -127,7 +128,9 @@ struct program {
 	int64_t n_weights, n_buffers, n_caches, n_ops, n_plans;
 	int64_t n_body; /* ops before the head */
 	int32_t logits;
-	int64_t n_vocab, n_pages;
+	int64_t n_vocab;
+	int n_groups;
+	int64_t group_window[PROGRAM_MAX_GROUPS];
 	struct kept *kept;
 };
 

@@ -107,7 +107,7 @@ static void run_rope_cache(const struct call *c, int64_t begin, int64_t end)
 	const struct cache *cache = &p->caches[o->cache];
 	struct rope_cache_args a = {
 		.q = at(p, o->q), .k = at(p, o->k), .v = at(p, o->v), .table = start(p, o->table),
-		.slot = c->step->slot, .q_out = start(p, o->q_out), .k_cache = cache->k, .v_cache = cache->v,
+		.slot = c->step->groups[cache->group].slot, .q_out = start(p, o->q_out), .k_cache = cache->k, .v_cache = cache->v,
 		.t = c->t, .n_heads = o->n_heads, .n_kv_heads = cache->spec.n_kv_heads,
 		.head_dim = cache->spec.head_dim, .v_head_dim = cache->spec.v_head_dim,
 		.page_size = p->config.page_size, .q_stride = width_of(p, o->q.buffer),
@@ -221,14 +221,15 @@ static void run_attention(const struct call *c, struct team *team)
 	const struct attention_op *o = &c->op->u.attention.op;
 	const struct cache *cache = &p->caches[o->cache];
 	const struct step *s = c->step;
+	const struct step_group *g = &s->groups[cache->group];
 	struct attention_args a = {
-		.q = start(p, o->q), .k_cache = cache->k, .v_cache = cache->v, .page_table = s->page_table,
+		.q = start(p, o->q), .k_cache = cache->k, .v_cache = cache->v, .page_table = g->page_table,
 		.q_begin = s->q_begin, .kv_len = s->kv_len,
 		.sinks = o->sinks == NO_ID ? NULL : p->weights[o->sinks].data, .out = start(p, o->out),
-		.n_seqs = s->n_seqs, .table_stride = s->table_width, .q_stride = width_of(p, o->q),
+		.n_seqs = s->n_seqs, .table_stride = g->table_width, .q_stride = width_of(p, o->q),
 		.out_stride = width_of(p, o->out), .n_heads = o->n_heads, .n_kv_heads = cache->spec.n_kv_heads,
 		.head_dim = cache->spec.head_dim, .v_head_dim = cache->spec.v_head_dim,
-		.page_size = p->config.page_size, .window = o->window, .scale = o->scale, .softcap = o->softcap,
+		.page_size = p->config.page_size, .window = cache->spec.window, .scale = o->scale, .softcap = o->softcap,
 		.q_type = p->config.compute, .kv_type = p->config.compute, .out_type = p->config.compute,
 	};
 	attention_plan_run(p->plans[c->op->u.attention.plan].plan, team, &a);

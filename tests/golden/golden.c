@@ -86,7 +86,10 @@ static int runner_open(struct runner *r, const char *dir, const struct way *way,
 	TRY(program_pick(r->program));
 	TRY(program_bind(r->program, r->team, find_tensor, NULL, r->tensors));
 	r->width = (max_len + way->page_size - 1) / way->page_size;
-	TRY(program_allocate(r->program, r->width));
+	int64_t n_pages[PROGRAM_MAX_GROUPS];
+	for (int g = 0; g < PROGRAM_MAX_GROUPS; g++)
+		n_pages[g] = r->width;
+	TRY(program_allocate(r->program, n_pages));
 	r->table = mem_calloc((size_t)r->width, sizeof *r->table);
 	if (!r->table)
 		return VB_ENOMEM;
@@ -114,9 +117,12 @@ static void run(struct runner *r, const int32_t *ids, int64_t n, int64_t first, 
 			slot[i] = r->table[p / page] * page + p % page;
 		}
 		int32_t q_begin[2] = { 0, (int32_t)size }, kv_len = (int32_t)(first + done + size);
+		struct step_group groups[PROGRAM_MAX_GROUPS];
+		for (int g = 0; g < PROGRAM_MAX_GROUPS; g++)
+			groups[g] = (struct step_group){ slot, r->table, r->width };
 		struct step step = { .n_tokens = size, .n_seqs = 1, .ids = ids + done, .position = position,
-				     .rope_len = rope_len, .slot = slot, .q_begin = q_begin, .kv_len = &kv_len,
-				     .page_table = r->table, .table_width = r->width };
+				     .rope_len = rope_len, .q_begin = q_begin, .kv_len = &kv_len,
+				     .groups = groups };
 		program_run(r->program, r->team, &step);
 		for (int64_t i = only_last ? size - 1 : 0; i < size; i += 8) {
 			int32_t rows[8];
