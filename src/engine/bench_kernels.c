@@ -186,7 +186,7 @@ int vb_bench_linear(const struct vb_options *options, int64_t m, int64_t n, int6
 	if (m < 1 || n < 1 || k < 1 || m > most || n > most || k > most || repeat < 1 || repeat > 100000)
 		FAIL(VB_EINVAL, "out of range: bench linear: use 1 to %lld for m, n and k, 1 to 100000 for repeat",
 		     (long long)most);
-	enum dtype type;
+	enum dtype type = DTYPE_F32; /* as gcc 12 does not see that parse_type sets it */
 	TRY(parse_type(dtype, &type));
 	struct linear_bench l = {
 		.args = { .t = m, .n = n, .k = k, .x_stride = k, .y_stride = n, .x_type = type, .w_type = type },
