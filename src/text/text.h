@@ -79,8 +79,9 @@ struct chat_template;
 int chat_template_compile(struct chat_template **out, const char *source, size_t len, const char *where);
 void chat_template_destroy(struct chat_template **t);
 
-/* A run of rendered text that came from the caller's data (message contents, roles, tool texts), not from the
- * template: it must be encoded without TOKENIZE_PARSE_SPECIAL. */
+/* A run of rendered text that came from the caller's data (message contents, names, tool texts), not from the
+ * template: no special token may be recognised in it. The roles that every template knows (system, developer, user,
+ * assistant, tool, function) count as the template's, for some build control tokens from them. */
 struct text_span {
 	size_t begin, end; /* bytes of the rendered text; ascending, not overlapping */
 };
@@ -93,11 +94,13 @@ void text_spans_fini(struct text_spans *s);
 /* `variables`: an object with messages, tools, add_generation_prompt, bos_token, ... Strings inside "messages",
  * "tools" and "documents" are the caller's data; all others count as the template's. `now` is the time that
  * strftime_now shows (seconds since 1970, UTC). raise_exception and every other failure is VB_EINVAL with the
- * template's own words. `spans` may be NULL. */
+ * template's own words; a template that takes too many steps, too much memory or nests too deep is VB_ELIMIT. On
+ * failure *out and *spans are as before. `spans` may be NULL. */
 int chat_template_render(const struct chat_template *t, const json_t *variables, int64_t now, struct buf *out,
 			 struct text_spans *spans);
 
-/* Renders and encodes: spans as plain text, the rest with special tokens parsed. */
+/* Renders and encodes, as one text: its ids are those of the text with special tokens parsed, but for special tokens
+ * that hold bytes of a span, which are encoded as the plain text that they are. */
 int chat_encode(const struct tokenizer *t, const struct chat_template *tmpl, const json_t *variables, int64_t now,
 		struct ids *out);
 
