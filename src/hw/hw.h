@@ -9,19 +9,64 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Versions and compute capabilities are two numbers and are compared as such: 12.10 is newer than 12.3. */
+struct hw_version {
+	int major, minor;
+};
+
+/* < 0, 0, > 0: a is older than, the same as, newer than b. */
+int hw_version_compare(struct hw_version a, struct hw_version b);
+/* "12.3": digits, a point, digits. False where `text` is anything else. */
+bool hw_version_parse(const char *text, struct hw_version *out);
+
+#define HW_MAX_GPUS 16
+#define HW_MAX_SASS 32
+
+/* GPU code that the program carries. */
+struct hw_image {
+	bool present;
+	struct hw_version cuda; /* that built it */
+	int n_sass;
+	struct hw_version sass[HW_MAX_SASS]; /* machine code for these compute capabilities */
+	bool has_ptx;
+	struct hw_version ptx; /* portable code from this compute capability up */
+};
+
+struct hw_gpu {
+	char name[128];
+	struct hw_version capability, driver_cuda;
+	int64_t sms, shared_memory; /* shared memory a block may have, in bytes */
+	uint64_t memory;
+	struct hw_image image;
+};
+
+/* Families of GPU kernels. */
+enum hw_family {
+	HW_PORTABLE, /* runs wherever the image has machine code or PTX for */
+	HW_HOPPER,   /* compute capability 9.0 exactly, driver CUDA 12.3 or later */
+};
+
+#define HW_REASON_MAX 192
+
+/* Whether the image's code of that family runs on the GPU; `reason` says by what, or why not. Pure. */
+bool hw_gpu_runs(const struct hw_gpu *gpu, enum hw_family family, char reason[HW_REASON_MAX]);
+
 struct hw_facts {
 	char cpu_name[128];
 	uint32_t isa;         /* enum isa bits */
 	int n_threads;        /* that this process may use: affinity mask and CPU quota */
 	uint64_t memory;      /* bytes available to this process: MemAvailable or the cgroup's limit, the smaller */
+	int n_gpus;
+	struct hw_gpu gpu[HW_MAX_GPUS];
 };
 
 int hw_facts_probe(struct hw_facts *out);
 
-/* Facts from JSON that stands for a machine (docs/API.md has its shape). `where` names the text in messages. */
+/* Facts from JSON that stands for a machine (docs/API.md has its shape). `where` names the text in messages. What the
+ * text does not say of the CPU is this machine's, but instruction sets: those are the text's alone. */
 int hw_facts_parse(struct hw_facts *out, const char *json, size_t len, const char *where);
 
-/* The same shape back; NULL on ENOMEM. */
+/* The same shape back, with what runs on each GPU; NULL on ENOMEM. */
 json_t *hw_facts_json(const struct hw_facts *facts);
 
 /* The instruction sets of `isa` that a level allows: "auto" (all), "scalar", "avx2", "avx512", "amx". VB_EINVAL for

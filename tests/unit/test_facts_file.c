@@ -1,0 +1,104 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/status.h"
+#include "hw/hw.h"
+
+#include <string.h>
+
+static int parse(const char *json, struct hw_facts *f)
+{
+	return hw_facts_parse(f, json, strlen(json), "FILE");
+}
+
+#define A100                                                                                                   \
+	"{\"cpu\": {\"isa\": [\"avx2\", \"fma\", \"avx512_bf16\"]}, \"gpus\": [{\"name\": \"A100\", "          \
+	"\"compute_capability\": \"8.0\", \"driver_cuda\": \"12.10\", \"sms\": 108, \"shared_memory\": 166912, " \
+	"\"memory\": 85899345920, \"image\": {\"cuda\": \"12.3\", \"sass\": [\"8.0\", \"9.0\"], \"ptx\": \"8.0\"}}]}"
+
+static void test_whole(void **state)
+{
+	(void)state;
+	struct hw_facts f;
+	assert_int_equal(parse(A100, &f), VB_OK);
+	assert_int_equal(f.isa, ISA_AVX2 | ISA_AVX512_BF16);
+	assert_int_equal(f.n_gpus, 1);
+	assert_string_equal(f.gpu[0].name, "A100");
+	assert_int_equal(f.gpu[0].driver_cuda.minor, 10);
+	assert_int_equal(f.gpu[0].memory, 85899345920);
+	assert_int_equal(f.gpu[0].image.n_sass, 2);
+}
+
+/* What was read and written is read again to the same. */
+static void test_round_trip(void **state)
+{
+	(void)state;
+	struct hw_facts f, again;
+	assert_int_equal(parse(A100, &f), VB_OK);
+	json_t *o = hw_facts_json(&f);
+	char *text = json_text(o);
+	assert_int_equal(parse(text, &again), VB_OK);
+	assert_memory_equal(&f, &again, sizeof f);
+	mem_free(text);
+	json_decref(o);
+}
+
+static void test_what_is_not_said(void **state)
+{
+	(void)state;
+	struct hw_facts here, f;
+	assert_int_equal(hw_facts_probe(&here), VB_OK);
+	assert_int_equal(parse("{}", &f), VB_OK);
+	assert_int_equal(f.isa, here.isa);
+	assert_int_equal(f.n_gpus, 0);
+	assert_int_equal(parse("{\"cpu\": {\"threads\": 7, \"memory\": 1000}}", &f), VB_OK);
+	assert_int_equal(f.isa, 0);
+	assert_int_equal(f.n_threads, 7);
+	assert_int_equal(f.memory, 1000);
+	assert_int_equal(parse("{\"gpus\": [{\"compute_capability\": \"9.0\", \"driver_cuda\": \"12.3\", \"image\": false}]}",
+			       &f), VB_OK);
+	assert_false(f.gpu[0].image.present);
+}
+
+static void refused(const char *json, const char *says)
+{
+	struct hw_facts f;
+	assert_int_equal(parse(json, &f), VB_EFORMAT);
+	if (!strstr(vb_errmsg(), says))
+		fail_msg("\"%s\" does not say \"%s\"", vb_errmsg(), says);
+}
+
+static void test_malformed(void **state)
+{
+	(void)state;
+	refused("[]", "expected an object");
+	refused("{", "FILE");
+	refused("{\"cpu\": {\"isa\": \"avx2\"}}", "isa");
+	refused("{\"cpu\": {\"isa\": [3]}}", "isa");
+	refused("{\"cpu\": {\"threads\": 0}}", "threads");
+	refused("{\"gpus\": {}}", "gpus");
+	refused("{\"gpus\": [{\"compute_capability\": \"8.x\", \"driver_cuda\": \"12.3\"}]}",
+		"FILE, gpus[0], compute_capability: \"8.x\"");
+	refused("{\"gpus\": [{\"compute_capability\": \"8.0\", \"driver_cuda\": \"twelve\"}]}", "\"twelve\"");
+	/* As a number 12.10 would be 12.1. */
+	refused("{\"gpus\": [{\"compute_capability\": \"8.0\", \"driver_cuda\": 12.10}]}", "driver_cuda");
+	refused("{\"gpus\": [{\"compute_capability\": \"8.0\", \"driver_cuda\": \"12.3\", \"image\": true}]}", "image");
+	refused("{\"gpus\": [{\"compute_capability\": \"8.0\", \"driver_cuda\": \"12.3\", \"image\": {\"cuda\": \"12.3\", "
+		"\"sass\": [\"8.0\", \"9\"]}}]}", "image.sass[]: \"9\"");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_whole),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_what_is_not_said),
+		cmocka_unit_test(test_malformed),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
