@@ -402,14 +402,16 @@ int program_pick(struct program *p)
 		FAIL(p->rc, "%s", p->message);
 	CHECK(p->logits != NO_ID);
 	int first = VB_OK;
-	char message[512];
+	char message[2048];
 	for (int64_t i = 0; i < p->n_ops; i++) {
 		struct op *op = &p->ops[i];
 		int rc = pick_op(p, op);
 		if (rc == VB_OK || first != VB_OK)
 			continue;
 		first = rc;
-		if (op->layer >= 0)
+		if (rc == VB_ENOMEM)
+			snprintf(message, sizeof message, "%s", vb_errmsg());
+		else if (op->layer >= 0)
 			snprintf(message, sizeof message, "no kernel for %s (%s) of layer %d: %s",
 				 op_names[op->kind], op->what, op->layer, vb_errmsg());
 		else

@@ -15,7 +15,6 @@ static int64_t count_of(const struct weight *w)
 	return w->spec.rows * w->spec.cols;
 }
 
-/* Whether the tensor has the weight's shape; a vector may have been stored as [1, cols] or [cols, 1]. */
 static bool has_shape(const struct weight *w, const struct tensor *t)
 {
 	if (w->spec.use == WEIGHT_MATRIX)
@@ -108,7 +107,7 @@ int program_bind(struct program *p, struct team *team, weight_find_fn *find, wei
 		if (w->type == t->type) {
 			memcpy(w->owned, t->data, w->bytes);
 		} else {
-			/* Askew and of another type is not worth a path of its own: f32 data askew by 2 bytes. */
+			/* Askew and of another type is not worth a path of its own. */
 			if (!aligned)
 				FAIL(VB_EUNSUPPORTED, "misaligned data: tensor \"%s\": re-save the checkpoint",
 				     w->spec.name);
