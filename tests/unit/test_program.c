@@ -62,9 +62,9 @@ static void logits_of(struct program *p, float out[2 * VOCAB])
 	int32_t ids[2] = { 3, 7 }, position[2] = { 0, 1 }, rows[2] = { 0, 1 };
 	int32_t q_begin[2] = { 0, 2 }, kv_len = 2, page = 0;
 	int64_t slot[2] = { 0, 1 };
+	struct step_group group = { slot, &page, 1 };
 	struct step step = { .n_tokens = 2, .n_seqs = 1, .ids = ids, .position = position, .rope_len = position,
-			     .slot = slot, .q_begin = q_begin, .kv_len = &kv_len, .page_table = &page,
-			     .table_width = 1 };
+			     .q_begin = q_begin, .kv_len = &kv_len, .groups = &group };
 	assert_int_equal(program_n_vocab(p), VOCAB);
 	program_run(p, NULL, &step);
 	memcpy(out, program_head(p, NULL, rows, 2), 2 * VOCAB * sizeof *out);
@@ -169,7 +169,7 @@ static void bound_logits(enum dtype compute, enum dtype stored, size_t askew, in
 	assert_int_equal(s.n_released, n_released);
 	assert_true(program_uses_weight(p, "norm"));
 	assert_false(program_uses_weight(p, "other"));
-	assert_int_equal(program_allocate(p, 4), VB_OK);
+	assert_int_equal(program_allocate(p, (int64_t[PROGRAM_MAX_GROUPS]){ 4 }), VB_OK);
 	logits_of(p, out);
 	program_destroy(&p);
 }
@@ -235,13 +235,13 @@ static void test_tied(void **state)
 	assert_int_equal(p->n_weights, 2);
 	fill(&s, DTYPE_F32, 0);
 	assert_int_equal(program_bind(p, NULL, find, NULL, &s), VB_OK);
-	assert_int_equal(program_allocate(p, 1), VB_OK);
+	assert_int_equal(program_allocate(p, (int64_t[PROGRAM_MAX_GROUPS]){ 1 }), VB_OK);
 	logits_of(p, tied);
 	program_destroy(&p);
 	p = declare(DTYPE_F32, "head", 0);
 	s.tensor[2].data = s.tensor[0].data;
 	assert_int_equal(program_bind(p, NULL, find, NULL, &s), VB_OK);
-	assert_int_equal(program_allocate(p, 1), VB_OK);
+	assert_int_equal(program_allocate(p, (int64_t[PROGRAM_MAX_GROUPS]){ 1 }), VB_OK);
 	logits_of(p, twice);
 	program_destroy(&p);
 	assert_memory_equal(tied, twice, sizeof tied);
@@ -365,6 +365,25 @@ static void test_choices(void **state)
 	model_config_destroy(&c);
 }
 
+static void test_too_many_windows(void **state)
+{
+	(void)state;
+	struct program *p;
+	struct program_config config = config_of(DTYPE_F32);
+	assert_int_equal(program_create(&p, &config), VB_OK);
+	for (int i = 0; i < 2 * PROGRAM_MAX_GROUPS; i++)
+		assert_int_equal(program_cache(p, &(struct cache_spec){ 1, 2, 2, i / 2 }), i);
+	assert_int_equal(program_n_groups(p), PROGRAM_MAX_GROUPS);
+	assert_int_equal(program_group_window(p, 3), 3);
+	assert_int_equal(program_cache(p, &(struct cache_spec){ 1, 2, 2, 100 }), NO_ID);
+	/* Declaring goes on, to no effect; the first failure is told when choosing. */
+	program_softcap(p, 0, 1, 1);
+	assert_int_equal(program_pick(p), VB_EUNSUPPORTED);
+	assert_non_null(strstr(vb_errmsg(), "windows"));
+	assert_int_equal(program_n_choices(p), 0);
+	program_destroy(&p);
+}
+
 static void test_memory(void **state)
 {
 	(void)state;
@@ -401,7 +420,7 @@ static int whole_life(const struct model_config *c, struct team *team, bool bind
 	TRY_TO(out, model_build(p, c));
 	TRY_TO(out, program_pick(p));
 	TRY_TO(out, program_bind_random(p, team, 1));
-	TRY_TO(out, program_allocate(p, 8));
+	TRY_TO(out, program_allocate(p, (int64_t[PROGRAM_MAX_GROUPS]){ 8 }));
 	if (bind_tensors) {
 		program_destroy(&p);
 		TRY_TO(out, program_create(&p, &config));
@@ -453,7 +472,7 @@ static void test_run_allocates_nothing(void **state)
 	struct program *p = declare(DTYPE_BF16, "head", 0);
 	fill(&s, DTYPE_F32, 0);
 	assert_int_equal(program_bind(p, NULL, find, NULL, &s), VB_OK);
-	assert_int_equal(program_allocate(p, 4), VB_OK);
+	assert_int_equal(program_allocate(p, (int64_t[PROGRAM_MAX_GROUPS]){ 4 }), VB_OK);
 	logits_of(p, first);
 	uint64_t count = mem_count();
 	for (int i = 0; i < 10; i++) {
@@ -473,6 +492,7 @@ int main(void)
 		cmocka_unit_test(test_tied),
 		cmocka_unit_test(test_random_weights),
 		cmocka_unit_test(test_choices),
+		cmocka_unit_test(test_too_many_windows),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_failing_allocations),
 		cmocka_unit_test(test_run_allocates_nothing),
