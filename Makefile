@@ -6,7 +6,7 @@ VENV := .venv
 PYTHON ?= $(VENV)/bin/python
 
 .DEFAULT_GOAL := all
-.PHONY: all test install clean help setup setup-test
+.PHONY: all demo test install clean help setup setup-test
 
 all: setup $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet
@@ -14,6 +14,10 @@ all: setup $(BUILD)/build.ninja
 $(BUILD)/build.ninja:
 	@meson setup $(BUILD) $(MESON_OPTIONS) --prefix $(PREFIX) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
 	@rm -f $(BUILD).log
+
+demo: all
+	@echo '$$ verbatim run demo --chat "Tell me a story about a fox." --temperature 0.7 --seed 1'
+	@$(BUILD)/verbatim run demo --chat "Tell me a story about a fox." --temperature 0.7 --seed 1
 
 setup:
 	@tools/setup.sh build
@@ -33,6 +37,7 @@ clean:
 
 help:
 	@echo 'make          build the program, the library and the kernel harness into build/'
+	@echo 'make demo     build, then let the demo model tell a story'
 	@echo 'make test     build, then run every test; the last line is "N passed, N failed"'
 	@echo 'make install  install program, library, headers and demo model (PREFIX=/usr/local, DESTDIR=)'
 	@echo 'make clean    remove build directories'

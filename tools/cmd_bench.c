@@ -122,17 +122,14 @@ int cmd_bench(struct settings *s)
 
 /* ---- One kernel ---- */
 
-static int show_kernel(const struct settings *s, int rc, char *text)
+int show_kernel(const struct settings *s, json_t *a)
 {
-	if (rc != VB_OK)
-		return exit_for(rc);
-	json_t *a = take_json(text, "bench");
 	if (!a)
 		return EXIT_FAILED;
 	if (s->json)
 		return print_json(a);
 	struct table *t = table_create("lrrrrr");
-	table_row(t, "kernel", "time", "read", "GB/s", "GFLOP/s", "of limit");
+	table_row(t, "kernel", "time", "moved", "GB/s", "GFLOP/s", "of limit");
 	char bytes[32];
 	const char *backend = json_string_value(json_object_get(a, "backend"));
 	table_cell(t, "%s", backend ? backend : "?");
@@ -140,7 +137,8 @@ static int show_kernel(const struct settings *s, int rc, char *text)
 	table_cell(t, "%s", human_bytes(bytes, at(a, "bytes", NULL)));
 	table_cell(t, "%.1f", 1e3 * at(a, "tb_s", NULL));
 	table_cell(t, "%.1f", 1e3 * at(a, "tflop_s", NULL));
-	table_cell(t, "%.1f %%", 100 * at(a, "limit_fraction", NULL));
+	const char *limit = json_string_value(json_object_get(a, "limit"));
+	table_cell(t, "%.1f %% (%s)", 100 * at(a, "limit_fraction", NULL), limit ? limit : "?");
 	table_print(t);
 	json_decref(a);
 	return finish_output();
@@ -151,7 +149,7 @@ int cmd_bench_linear(struct settings *s)
 	const char *dtype = strcmp(s->engine.dtype, "auto") == 0 ? "bf16" : s->engine.dtype;
 	char *text = NULL;
 	int rc = vb_bench_linear(&s->engine, s->linear.m, s->linear.n, s->linear.k, dtype, (int)s->repeat, &text);
-	return show_kernel(s, rc, text);
+	return rc == VB_OK ? show_kernel(s, take_json(text, "vb_bench_linear")) : exit_for(rc);
 }
 
 int cmd_bench_limits(struct settings *s)

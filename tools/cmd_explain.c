@@ -70,6 +70,29 @@ static const char *text_of(const json_t *o, const char *key)
 	return text ? text : "-";
 }
 
+/* "bf16, 8/2 heads of 64, window 128" or whatever shape the row gives. */
+static const char *request_words(const json_t *request, char out[256])
+{
+	const char *shape = json_string_value(json_object_get(request, "shape"));
+	if (shape || !json_object_get(request, "heads")) {
+		snprintf(out, 256, "%s", shape ? shape : "-");
+		return out;
+	}
+	long long heads = json_integer_value(json_object_get(request, "heads"));
+	long long kv_heads = json_integer_value(json_object_get(request, "kv_heads"));
+	long long dim = json_integer_value(json_object_get(request, "head_dim"));
+	long long v_dim = json_integer_value(json_object_get(request, "v_head_dim"));
+	long long window = json_integer_value(json_object_get(request, "window"));
+	int n = snprintf(out, 256, "%s, %lld/%lld heads of %lld", text_of(request, "dtype"), heads, kv_heads, dim);
+	if (v_dim != dim)
+		n += snprintf(out + n, (size_t)(256 - n), "/%lld", v_dim);
+	if (window)
+		n += snprintf(out + n, (size_t)(256 - n), ", window %lld", window);
+	snprintf(out + n, (size_t)(256 - n), "%s%s", json_is_true(json_object_get(request, "softcap")) ? ", softcap" : "",
+		 json_is_true(json_object_get(request, "sink")) ? ", sinks" : "");
+	return out;
+}
+
 static void print_layers(const json_t *layers)
 {
 	struct table *t = table_create("lllll");
@@ -77,9 +100,10 @@ static void print_layers(const json_t *layers)
 	size_t i, k;
 	json_t *row, *refused;
 	json_array_foreach(layers, i, row) {
+		char words[256];
 		const char *backend = json_string_value(json_object_get(row, "backend"));
 		table_row(t, text_of(row, "layers"), text_of(row, "kind"), text_of(row, "use"),
-			  backend ? backend : "NOTHING SERVES", text_of(row, "request"));
+			  backend ? backend : "NOTHING SERVES", request_words(json_object_get(row, "request"), words));
 		json_array_foreach(json_object_get(row, "refused"), k, refused) {
 			table_row(t, "", "", "");
 			table_cell(t, "not %s:", text_of(refused, "backend"));
@@ -93,6 +117,11 @@ static void print_explanation(const json_t *answer)
 {
 	printf("%smachine%s\n", bold(stdout), plain(stdout));
 	print_fields(json_object_get(answer, "facts"), 2);
+	const char *why = json_string_value(json_object_get(answer, "device_why"));
+	printf("\ndevice %s%s%s%s\n", text_of(answer, "device"), why && why[0] ? " (" : "", why ? why : "",
+	       why && why[0] ? ")" : "");
+	if (json_object_get(answer, "family"))
+		printf("model  %s: %s, %s\n", text_of(answer, "model"), text_of(answer, "family"), text_of(answer, "dtype"));
 	const json_t *layers = json_object_get(answer, "layers");
 	if (json_array_size(layers)) {
 		putchar('\n');

@@ -10,7 +10,7 @@
 static void print_config(const json_t *config)
 {
 	struct table *t = table_create("ll");
-	table_row(t, "configuration", "");
+	table_row(t, "config.json", "");
 	const char *key;
 	json_t *v;
 	json_object_foreach((json_t *)config, key, v) {

@@ -36,8 +36,13 @@ int find_model(const char *name, struct buf *out)
 		for (size_t i = 0; i < sizeof beside / sizeof beside[0]; i++) {
 			buf_clear(out);
 			TRY(buf_printf(out, "%s%s%s", self, beside[i], model));
-			if (is_folder(out->data))
-				return VB_OK;
+			char *whole = is_folder(out->data) ? realpath(out->data, NULL) : NULL;
+			if (whole) {
+				buf_clear(out);
+				int rc = buf_puts(out, whole);
+				free(whole);
+				return rc;
+			}
 		}
 	}
 	buf_clear(out);

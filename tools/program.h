@@ -27,6 +27,8 @@ bool was_interrupted(void);
 json_t *engine_info(const struct vb_engine *engine);
 /* Copies a key where it is there. */
 void copy_key(json_t *to, const json_t *from, const char *key);
+/* Prints what one kernel did: {"backend", "time_us", ...}. Takes the reference; NULL is a failure told before. */
+int show_kernel(const struct settings *s, json_t *answer);
 /* The library's JSON text as a value (a new reference), freeing the text; NULL after an error was printed. */
 json_t *take_json(char *text, const char *what);
 
