@@ -6,10 +6,10 @@
 static double activate(enum glu_activation activation, double x)
 {
 	switch (activation) {
-	case GLU_GELU_TANH:
-		return 0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
-	case GLU_GELU:
-		return 0.5 * x * (1.0 + erf(x * 0.7071067811865476));
+	case GLU_GELU_TANH: /* (1 + tanh(v)) / 2 = 1 / (1 + exp(-2 v)), which does not cancel for negative v */
+		return x / (1.0 + exp(-2.0 * 0.7978845608028654 * (x + 0.044715 * x * x * x)));
+	case GLU_GELU: /* (1 + erf(v)) / 2 = erfc(-v) / 2: likewise */
+		return 0.5 * x * erfc(-x * 0.7071067811865476);
 	default:
 		return x / (1.0 + exp(-x));
 	}
