@@ -44,8 +44,7 @@ static int choose_device(struct setup *s)
 	if (strcmp(device, "cpu") == 0)
 		return VB_OK;
 	if (strcmp(device, "auto") == 0) {
-		snprintf(s->device_why, sizeof s->device_why, "%sthis build carries no GPU kernels",
-			 s->facts.cuda_driver ? "an NVIDIA driver is there, but " : "");
+		snprintf(s->device_why, sizeof s->device_why, "this build carries no GPU kernels");
 		return VB_OK;
 	}
 	if (strcmp(device, "cuda") == 0 || strncmp(device, "cuda:", 5) == 0)
