@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,13 +88,22 @@ void print_log(void *user, enum vb_log_level level, const char *line)
 		fprintf(stderr, "%sverbatim: %s%s\n", dim(stderr), line, plain(stderr));
 }
 
+/* Whether the other end of standard output was closed. */
+static bool reader_left(void)
+{
+	struct pollfd p = { .fd = STDOUT_FILENO, .events = POLLOUT };
+	return poll(&p, 1, 0) == 1 && (p.revents & (POLLERR | POLLHUP));
+}
+
 int finish_output(void)
 {
 	errno = 0;
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return EXIT_DONE;
-	if (errno != EPIPE && errno != 0)
-		print_error("cannot write: standard output: %s", strerror(errno));
+	/* An earlier write may have failed, and its errno be lost. */
+	if (errno != EPIPE && !reader_left())
+		print_error("cannot write: standard output: %s",
+			    errno ? strerror(errno) : "is the disk full?");
 	return EXIT_FAILED;
 }
 

@@ -44,7 +44,8 @@ static int choose_device(struct setup *s)
 	if (strcmp(device, "cpu") == 0)
 		return VB_OK;
 	if (strcmp(device, "auto") == 0) {
-		snprintf(s->device_why, sizeof s->device_why, "this build carries no GPU kernels");
+		snprintf(s->device_why, sizeof s->device_why, "%sthis build carries no GPU kernels",
+			 s->facts.cuda_driver ? "an NVIDIA driver is there, but " : "");
 		return VB_OK;
 	}
 	if (strcmp(device, "cuda") == 0 || strncmp(device, "cuda:", 5) == 0)

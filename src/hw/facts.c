@@ -5,46 +5,82 @@
 #include "base/status.h"
 #include "hw/cgroup.h"
 
+#include <dlfcn.h>
+#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
-/* arch_prctl(2): tiles need room in the thread's saved state, which Linux gives on demand. */
-#define ARCH_REQ_XCOMP_PERM 0x1023
-#define XFEATURE_XTILEDATA 18
+#define XCR0_AVX 0x6u       /* SSE and AVX registers */
+#define XCR0_AVX512 0xe6u   /* these, mask registers and both halves of ZMM */
+#define XCR0_AMX 0x60000u   /* tile configuration and tile data */
 
-static uint32_t probe_amx(void)
+/* CPUID bits: Intel Architecture Software Developer's Manual, volume 2A, CPUID. */
+uint32_t hw_isa_decode(const struct hw_cpuid *id)
 {
-	unsigned a, b, c, d;
-	if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & (1u << 24)))
-		return 0;
-	if (syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) != 0)
-		return 0;
-	return (d & (1u << 22) ? ISA_AMX_BF16 : 0) | (d & (1u << 25) ? ISA_AMX_INT8 : 0);
+	const uint32_t fma = 1u << 12, f16c = 1u << 29, avx2 = 1u << 5;
+	const uint32_t avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F, DQ, BW, VL */
+	const uint32_t vnni = 1u << 11, bf16 = 1u << 5, amx_bf16 = 1u << 22, amx_tile = 1u << 24, amx_int8 = 1u << 25;
+	uint32_t isa = 0;
+	if ((id->xcr0 & XCR0_AVX) == XCR0_AVX && (id->leaf1_ecx & (fma | f16c)) == (fma | f16c) &&
+	    (id->leaf7_ebx & avx2))
+		isa |= ISA_AVX2;
+	if ((isa & ISA_AVX2) && (id->xcr0 & XCR0_AVX512) == XCR0_AVX512 && (id->leaf7_ebx & avx512) == avx512) {
+		isa |= ISA_AVX512;
+		if (id->leaf7_1_eax & bf16)
+			isa |= ISA_AVX512_BF16;
+		if (id->leaf7_ecx & vnni)
+			isa |= ISA_AVX512_VNNI;
+	}
+	if ((isa & ISA_AVX512) && (id->xcr0 & XCR0_AMX) == XCR0_AMX && id->amx_granted && (id->leaf7_edx & amx_tile)) {
+		if (id->leaf7_edx & amx_bf16)
+			isa |= ISA_AMX_BF16;
+		if (id->leaf7_edx & amx_int8)
+			isa |= ISA_AMX_INT8;
+	}
+	return isa;
 }
 
-/* The compiler's own probe asks the operating system too whether registers are saved. */
+#if defined(__x86_64__)
+static uint64_t read_xcr0(void)
+{
+	uint32_t low, high;
+	__asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	return (uint64_t)high << 32 | low;
+}
+
+/* Tile data is 8 KiB of state a thread: Linux gives it on request only (5.16 and later). Granted for the process. */
+static bool ask_for_tiles(void)
+{
+	enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+	return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+
 static uint32_t probe_isa(void)
 {
-	uint32_t isa = 0;
-	__builtin_cpu_init();
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-		isa |= ISA_AVX2;
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-	    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-		isa |= ISA_AVX512;
-	if ((isa & ISA_AVX512) && __builtin_cpu_supports("avx512bf16"))
-		isa |= ISA_AVX512_BF16;
-	if ((isa & ISA_AVX512) && __builtin_cpu_supports("avx512vnni"))
-		isa |= ISA_AVX512_VNNI;
-	return isa | (isa & ISA_AVX512 ? probe_amx() : 0);
+	struct hw_cpuid id = { 0 };
+	uint32_t eax, ebx, ecx, edx;
+	if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx))
+		return 0;
+	id.leaf1_ecx = ecx;
+	if (ecx & 1u << 27)
+		id.xcr0 = read_xcr0();
+	if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) {
+		id.leaf7_ebx = ebx;
+		id.leaf7_ecx = ecx;
+		id.leaf7_edx = edx;
+		if (eax >= 1 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx))
+			id.leaf7_1_eax = eax;
+	}
+	if ((id.xcr0 & XCR0_AMX) == XCR0_AMX)
+		id.amx_granted = ask_for_tiles();
+	return hw_isa_decode(&id);
 }
-
 static void probe_name(char name[128])
 {
 	unsigned word[12];
@@ -85,23 +121,40 @@ static uint64_t available_memory(void)
 	return bytes;
 }
 
+static bool has_cuda_driver(void)
+{
+	void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+	if (!driver)
+		return false;
+	dlclose(driver);
+	return true;
+}
+
 int hw_facts_probe(struct hw_facts *out)
 {
-	*out = (struct hw_facts){ .isa = probe_isa(), .n_threads = 1 };
+	*out = (struct hw_facts){ .isa = probe_isa(), .n_threads = 1, .cuda_driver = has_cuda_driver() };
 	probe_name(out->cpu_name);
-	cpu_set_t set;
-	if (sched_getaffinity(0, sizeof set, &set) == 0)
-		out->n_threads = CPU_COUNT(&set);
+	cpu_set_t sets[16]; /* 16,384 CPUs: Linux refuses a mask that is smaller than its own */
+	if (sched_getaffinity(0, sizeof sets, sets) == 0)
+		out->n_threads = CPU_COUNT_S(sizeof sets, sets);
 	struct cgroup_limits l;
 	cgroup_read("/proc/self/cgroup", "/sys/fs/cgroup", &l);
-	/* A part of a CPU still needs a thread. */
+	/* A part of a CPU is used by a thread too. */
 	if (l.cpus > 0 && l.cpus < out->n_threads)
-		out->n_threads = l.cpus > 1 ? (int)l.cpus : 1;
+		out->n_threads = (int)ceil(l.cpus);
 	uint64_t free_now = available_memory();
 	out->memory = l.memory < free_now ? l.memory : free_now;
 	if (out->memory == UINT64_MAX)
 		FAIL(VB_EIO, "cannot tell how much memory there is: /proc/meminfo: mount /proc");
 	return VB_OK;
+}
+
+/* Names of the levels that `isa` offers, for a message. */
+static const char *levels_of(uint32_t isa)
+{
+	return isa & ISA_AMX_BF16 ? "scalar, avx2, avx512 and amx" :
+	       isa & ISA_AVX512 ? "scalar, avx2 and avx512" :
+	       isa & ISA_AVX2 ? "scalar and avx2" : "scalar alone";
 }
 
 int hw_isa_level(const char *level, uint32_t isa, uint32_t *out)
@@ -120,9 +173,10 @@ int hw_isa_level(const char *level, uint32_t isa, uint32_t *out)
 		if (strcmp(levels[i].name, level) != 0)
 			continue;
 		if ((isa & levels[i].needs) != levels[i].needs)
-			FAIL(VB_EUNSUPPORTED, "cannot use --cpu-isa %s: this CPU does not have it: use auto", level);
+			FAIL(VB_EUNSUPPORTED, "cannot use --cpu-isa %s: this CPU offers %s: use one of these or auto",
+			     level, levels_of(isa));
 		*out = isa & levels[i].allows;
 		return VB_OK;
 	}
-	FAIL(VB_EINVAL, "unknown --cpu-isa: %s: use auto, scalar, avx2, avx512 or amx", level);
+	FAIL(VB_EINVAL, "unknown --cpu-isa: \"%.64s\": use auto, scalar, avx2, avx512 or amx", level);
 }

@@ -40,7 +40,11 @@ static int need_kind(const json_t *v, bool right, const char *where, const char 
 
 static int parse_version(const json_t *v, const char *where, const char *key, struct hw_version *out)
 {
-	TRY(need_kind(v, json_is_string(v), where, key, "a string such as \"12.3\""));
+	/* As a number 12.10 would be 12.1. */
+	TRY(need_kind(v, !v || json_is_string(v), where, key, "a string such as \"12.3\""));
+	if (v && strlen(json_string_value(v)) != json_string_length(v))
+		FAIL(VB_EFORMAT, "not a version: %s, %s: \"%.60s\" and more behind a NUL", where, key,
+		     json_string_value(v));
 	if (!hw_version_parse(json_string_value(v), out))
 		FAIL(VB_EFORMAT, "not a version: %s, %s: \"%.60s\": write MAJOR.MINOR, as in \"12.3\"", where, key,
 		     json_string_value(v));
@@ -95,10 +99,8 @@ static int parse_image(struct hw_image *image, const json_t *v, const char *wher
 		FAIL(VB_ELIMIT, "too many entries: %s, image.sass: at most %d", where, HW_MAX_SASS);
 	for (size_t i = 0; i < json_array_size(sass); i++)
 		TRY(parse_version(json_array_get(sass, i), where, "image.sass[]", &image->sass[image->n_sass++]));
-	if (ptx) {
-		TRY(parse_version(ptx, where, "image.ptx", &image->ptx));
-		image->has_ptx = true;
-	}
+	TRY(parse_version(ptx, where, "image.ptx", &image->ptx));
+	image->has_ptx = ptx != NULL;
 	image->present = true;
 	return VB_OK;
 }
@@ -146,6 +148,7 @@ int hw_facts_parse(struct hw_facts *out, const char *json, size_t len, const cha
 	TRY_TO(out, need_kind(facts, json_is_object(facts), where, "the text", "an object"));
 	TRY_TO(out, parse_cpu(out, json_get(facts, "cpu"), where));
 	TRY_TO(out, parse_gpus(out, json_get(facts, "gpus"), where));
+	TRY_TO(out, json_get_bool(facts, "cuda_driver", where, out->n_gpus > 0, &out->cuda_driver));
 out:
 	json_decref(facts);
 	return rc;
@@ -155,7 +158,7 @@ out:
 
 static json_t *version_json(struct hw_version v)
 {
-	return json_sprintf("%d.%d", v.major, v.minor);
+	return hw_version_known(v) ? json_sprintf("%d.%d", v.major, v.minor) : json_null();
 }
 
 static json_t *image_json(const struct hw_image *image)
@@ -195,6 +198,7 @@ json_t *hw_facts_json(const struct hw_facts *facts)
 			json_array_append_new(isa, json_string(isa_names[i].name));
 	for (int i = 0; i < facts->n_gpus; i++)
 		json_array_append_new(gpus, gpu_json(&facts->gpu[i]));
-	return json_pack("{s:{s:s, s:o, s:i, s:I}, s:o}", "cpu", "name", facts->cpu_name, "isa", isa, "threads",
-			 facts->n_threads, "memory", (json_int_t)facts->memory, "gpus", gpus);
+	return json_pack("{s:{s:s, s:o, s:i, s:I}, s:b, s:o}", "cpu", "name", facts->cpu_name, "isa", isa, "threads",
+			 facts->n_threads, "memory", (json_int_t)facts->memory, "cuda_driver", facts->cuda_driver,
+			 "gpus", gpus);
 }

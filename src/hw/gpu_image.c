@@ -9,13 +9,18 @@ int hw_version_compare(struct hw_version a, struct hw_version b)
 	return a.major != b.major ? a.major - b.major : a.minor - b.minor;
 }
 
-/* At most 6 digits; *end is behind them. */
+bool hw_version_known(struct hw_version v)
+{
+	return v.major >= 0;
+}
+
+/* At most 6 digits, no leading zeros; *end is behind them. */
 static bool parse_number(const char *text, const char **end, int *out)
 {
 	int n = 0;
 	*out = 0;
 	for (; isdigit((unsigned char)text[n]); n++) {
-		if (n == 6)
+		if (n == 6 || (n == 1 && text[0] == '0'))
 			return false;
 		*out = *out * 10 + (text[n] - '0');
 	}
@@ -25,10 +30,21 @@ static bool parse_number(const char *text, const char **end, int *out)
 
 bool hw_version_parse(const char *text, struct hw_version *out)
 {
-	const char *end;
-	if (!parse_number(text, &end, &out->major) || *end != '.')
+	int parts[3] = { 0, 0, 0 };
+	*out = (struct hw_version){ -1, 0 };
+	if (!text)
+		return true;
+	for (int i = 0; i < 3; i++) {
+		if (!parse_number(text, &text, &parts[i]))
+			return false;
+		if (*text != '.' || i == 2)
+			break;
+		text++;
+	}
+	if (*text)
 		return false;
-	return parse_number(end + 1, &end, &out->minor) && !*end;
+	*out = (struct hw_version){ parts[0], parts[1] };
+	return true;
 }
 
 /* Machine code runs on its own major compute capability, from its minor up; any driver of its CUDA's major will do. */
@@ -90,8 +106,13 @@ static bool hopper_runs(const struct hw_gpu *gpu, char reason[HW_REASON_MAX])
 
 bool hw_gpu_runs(const struct hw_gpu *gpu, enum hw_family family, char reason[HW_REASON_MAX])
 {
-	if (!gpu->image.present) {
-		snprintf(reason, HW_REASON_MAX, "the program carries no GPU kernels");
+	const char *missing = !gpu->image.present ? "the program carries no GPU kernels" :
+			      !hw_version_known(gpu->capability) ? "the GPU's compute capability is unknown" :
+			      !hw_version_known(gpu->driver_cuda) ? "the driver's CUDA version is unknown" :
+			      !hw_version_known(gpu->image.cuda) ? "the CUDA version that built the image is unknown" :
+			      NULL;
+	if (missing) {
+		snprintf(reason, HW_REASON_MAX, "%s", missing);
 		return false;
 	}
 	return family == HW_HOPPER ? hopper_runs(gpu, reason) : portable_runs(gpu, reason);

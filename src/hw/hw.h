@@ -11,12 +11,14 @@
 
 /* Versions and compute capabilities are two numbers and are compared as such: 12.10 is newer than 12.3. */
 struct hw_version {
-	int major, minor;
+	int major, minor; /* major < 0: unknown, which is refused wherever it matters */
 };
 
-/* < 0, 0, > 0: a is older than, the same as, newer than b. */
+/* < 0, 0, > 0: a is older than, the same as, newer than b. Both must be known. */
 int hw_version_compare(struct hw_version a, struct hw_version b);
-/* "12.3": digits, a point, digits. False where `text` is anything else. */
+bool hw_version_known(struct hw_version v);
+/* "MAJOR", "MAJOR.MINOR" or "MAJOR.MINOR.PATCH", each of at most 6 digits and without leading zeros: an absent minor is
+ * 0, the patch is ignored. NULL is unknown. False where `text` is anything else. */
 bool hw_version_parse(const char *text, struct hw_version *out);
 
 #define HW_MAX_GPUS 16
@@ -56,14 +58,16 @@ struct hw_facts {
 	uint32_t isa;         /* enum isa bits */
 	int n_threads;        /* that this process may use: affinity mask and CPU quota */
 	uint64_t memory;      /* bytes available to this process: MemAvailable or the cgroup's limit, the smaller */
-	int n_gpus;
+	bool cuda_driver;     /* libcuda.so.1 can be opened */
+	int n_gpus;           /* 0 where probed: GPUs are not looked for while the program carries no code for them */
 	struct hw_gpu gpu[HW_MAX_GPUS];
 };
 
 int hw_facts_probe(struct hw_facts *out);
 
 /* Facts from JSON that stands for a machine (docs/API.md has its shape). `where` names the text in messages. What the
- * text does not say of the CPU is this machine's, but instruction sets: those are the text's alone. */
+ * text does not say of the CPU is this machine's, but instruction sets: those are the text's alone. A version that is
+ * absent or null is unknown; a malformed one is VB_EFORMAT and quoted. */
 int hw_facts_parse(struct hw_facts *out, const char *json, size_t len, const char *where);
 
 /* The same shape back, with what runs on each GPU; NULL on ENOMEM. */
@@ -72,5 +76,14 @@ json_t *hw_facts_json(const struct hw_facts *facts);
 /* The instruction sets of `isa` that a level allows: "auto" (all), "scalar", "avx2", "avx512", "amx". VB_EINVAL for
  * another name, VB_EUNSUPPORTED for a level above what `isa` offers. */
 int hw_isa_level(const char *level, uint32_t isa, uint32_t *out);
+
+/* What the CPUID and XGETBV instructions and Linux say of instruction sets. */
+struct hw_cpuid {
+	uint32_t leaf1_ecx, leaf7_ebx, leaf7_ecx, leaf7_edx, leaf7_1_eax;
+	uint64_t xcr0;    /* registers that the operating system saves; 0 where it saves none by XSAVE */
+	bool amx_granted; /* Linux lets this process use tile data */
+};
+/* enum isa bits: what is there, and whose registers are saved. Pure; for hw_facts_probe and tests. */
+uint32_t hw_isa_decode(const struct hw_cpuid *id);
 
 #endif

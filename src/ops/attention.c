@@ -11,7 +11,8 @@ static const struct {
 	struct attention_kernel kernel;
 	attention_refuse_fn *refuse;
 } functions[] = {
-#define KERNEL(op, name, needs, properties) { { attention_##name, attention_##name##_merge }, attention_##name##_refuse },
+#define KERNEL(op, name, needs, properties) \
+	{ { attention_##name, attention_##name##_merge }, attention_##name##_refuse },
 #include "kernels/ops/attention.def"
 #undef KERNEL
 };

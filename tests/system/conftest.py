@@ -26,3 +26,19 @@ def sanitized():
     options = subprocess.run(["meson", "introspect", "--buildoptions", str(BUILD)], capture_output=True, text=True,
                              check=True).stdout
     return next(o["value"] for o in json.loads(options) if o["name"] == "b_sanitize") != "none"
+
+
+@pytest.fixture(scope="session")
+def verbatim(build):
+    """Runs the program: verbatim("run", ..., stdin="text") -> CompletedProcess with text output."""
+    def run(*args, stdin=None, env=None, timeout=300, **more):
+        full = dict(os.environ, **(env or {}))
+        kwargs = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
+        return subprocess.run([str(build / "verbatim"), *map(str, args)], capture_output=True, text=True, env=full,
+                              timeout=timeout, **kwargs, **more)
+    return run
+
+
+@pytest.fixture(scope="session")
+def demo(root):
+    return root / "models/demo"

@@ -1,6 +1,8 @@
 """An installed verbatim serves programs that know pkg-config and the public headers only."""
+import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -22,19 +24,17 @@ def flags(prefix, *ask):
     return out.stdout.split()
 
 
-PROGRAM = """
-#include <verbatim/engine.h>
-#include <stdio.h>
-int main(void) { puts(vb_status_name(VB_EFORMAT)); return 0; }
-"""
+EXAMPLES = sorted(p.stem for p in (Path(__file__).resolve().parents[2] / "examples").glob("*.c"))
+# How those that are run here are called, and a word that they print; the others are compiled and linked.
+CALLS = {"attend": ([], "ok")}
 
 
 @pytest.mark.parametrize("static", [False, True])
-def test_program_against_installed_library(prefix, sanitized, tmp_path, static):
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_against_installed_library(prefix, root, sanitized, tmp_path, name, static):
     if sanitized:
         pytest.skip("a library with sanitizers links into programs with sanitizers only")
     dest, pc = prefix
-    (tmp_path / "p.c").write_text(PROGRAM)
     if static:
         (archive,) = dest.rglob("libverbatim.a")
         libs = [str(archive), *subprocess.run(
@@ -42,11 +42,26 @@ def test_program_against_installed_library(prefix, sanitized, tmp_path, static):
             check=True).stdout.split(), "-lm", "-lpthread"]
     else:
         libs = flags(prefix, "--libs")
-    subprocess.run(["cc", "-std=c11", "-Wall", "-Werror", tmp_path / "p.c", "-o", tmp_path / "p",
-                    *flags(prefix, "--cflags"), *libs], check=True)
+    subprocess.run(["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", root / "examples" / f"{name}.c", "-o",
+                    tmp_path / name, *flags(prefix, "--cflags"), *libs, "-lm"], check=True)
     env = dict(os.environ, LD_LIBRARY_PATH=str(next(dest.rglob("libverbatim.so")).parent))
-    out = subprocess.run([tmp_path / "p"], env=env, capture_output=True, text=True)
-    assert out.stdout == "VB_EFORMAT\n", out.stderr
+    if name not in CALLS:
+        return
+    args, word = CALLS[name]
+    out = subprocess.run([tmp_path / name, *[str(root / a) for a in args]], env=env, capture_output=True, text=True,
+                         cwd=tmp_path)
+    assert out.returncode == 0, out.stderr
+    assert word in out.stdout
+
+
+def test_installed_program_finds_its_model(prefix, tmp_path):
+    dest, _ = prefix
+    (program,) = [p for p in dest.rglob("verbatim") if p.parent.name == "bin"]
+    out = subprocess.run([program, "run", "--json", "--max-tokens", "3"], input="Once upon a time", capture_output=True,
+                         text=True, cwd=tmp_path)
+    assert out.returncode == 0, out.stderr
+    answer = json.loads(out.stdout)
+    assert len(answer["ids"]) == 3 and answer["model"].startswith(str(dest))
 
 
 def test_every_public_header_is_installed(prefix, root):

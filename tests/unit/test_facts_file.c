@@ -16,6 +16,14 @@ static int parse(const char *json, struct hw_facts *f)
 	return hw_facts_parse(f, json, strlen(json), "FILE");
 }
 
+static void refused(const char *json, const char *says)
+{
+	struct hw_facts f;
+	assert_int_equal(parse(json, &f), VB_EFORMAT);
+	if (!strstr(vb_errmsg(), says))
+		fail_msg("\"%s\" does not say \"%s\"", vb_errmsg(), says);
+}
+
 #define A100                                                                                                   \
 	"{\"cpu\": {\"isa\": [\"avx2\", \"fma\", \"avx512_bf16\"]}, \"gpus\": [{\"name\": \"A100\", "          \
 	"\"compute_capability\": \"8.0\", \"driver_cuda\": \"12.10\", \"sms\": 108, \"shared_memory\": 166912, " \
@@ -65,12 +73,33 @@ static void test_what_is_not_said(void **state)
 	assert_false(f.gpu[0].image.present);
 }
 
-static void refused(const char *json, const char *says)
+/* null is no version, and no error: it is kept as unknown. */
+static void test_unknown_versions(void **state)
 {
+	(void)state;
 	struct hw_facts f;
-	assert_int_equal(parse(json, &f), VB_EFORMAT);
-	if (!strstr(vb_errmsg(), says))
-		fail_msg("\"%s\" does not say \"%s\"", vb_errmsg(), says);
+	assert_int_equal(parse("{\"gpus\": [{\"compute_capability\": \"9.0\", \"driver_cuda\": null, \"image\": {}}]}", &f),
+			 VB_OK);
+	assert_true(hw_version_known(f.gpu[0].capability));
+	assert_false(hw_version_known(f.gpu[0].driver_cuda));
+	assert_true(f.gpu[0].image.present);
+	assert_false(f.gpu[0].image.has_ptx);
+	json_t *o = hw_facts_json(&f);
+	assert_true(json_is_null(json_object_get(json_array_get(json_object_get(o, "gpus"), 0), "driver_cuda")));
+	json_decref(o);
+}
+
+static void test_cuda_driver(void **state)
+{
+	(void)state;
+	struct hw_facts f;
+	assert_int_equal(parse("{}", &f), VB_OK);
+	assert_false(f.cuda_driver);
+	assert_int_equal(parse("{\"cuda_driver\": true}", &f), VB_OK);
+	assert_true(f.cuda_driver);
+	assert_int_equal(parse(A100, &f), VB_OK);
+	assert_true(f.cuda_driver);
+	refused("{\"cuda_driver\": 1}", "cuda_driver");
 }
 
 static void test_malformed(void **state)
@@ -89,7 +118,10 @@ static void test_malformed(void **state)
 	refused("{\"gpus\": [{\"compute_capability\": \"8.0\", \"driver_cuda\": 12.10}]}", "driver_cuda");
 	refused("{\"gpus\": [{\"compute_capability\": \"8.0\", \"driver_cuda\": \"12.3\", \"image\": true}]}", "image");
 	refused("{\"gpus\": [{\"compute_capability\": \"8.0\", \"driver_cuda\": \"12.3\", \"image\": {\"cuda\": \"12.3\", "
-		"\"sass\": [\"8.0\", \"9\"]}}]}", "image.sass[]: \"9\"");
+		"\"sass\": [\"8.0\", \"9.\"]}}]}", "image.sass[]: \"9.\"");
+	refused("{\"gpus\": [{\"driver_cuda\": \"\"}]}", "FILE, gpus[0], driver_cuda: \"\"");
+	refused("{\"gpus\": [{\"driver_cuda\": \"012.3\"}]}", "\"012.3\"");
+	refused("{\"gpus\": [{\"driver_cuda\": \"12.3\\u0000\"}]}", "NUL");
 }
 
 int main(void)
@@ -98,6 +130,8 @@ int main(void)
 		cmocka_unit_test(test_whole),
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_what_is_not_said),
+		cmocka_unit_test(test_unknown_versions),
+		cmocka_unit_test(test_cuda_driver),
 		cmocka_unit_test(test_malformed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

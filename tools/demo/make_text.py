@@ -5,7 +5,7 @@
 
 One JSON object a line: {"text": ...} for plain text, {"messages": [...], "tags": [...]} for a
 conversation, where tags names the kind of each answer ("" where it is not graded). Document i of a
-split depends only on (seed, split, i), so the text is the same whatever --jobs is.
+split depends only on (seed, split, mix, i), so the text is the same whatever --jobs is.
 
 The splits differ in their seeds and in their combinations: stories of the validation split use only
 (kind of hero, thing) pairs, and its sums only pairs of numbers, that the training split never uses.
@@ -678,30 +678,107 @@ def doc_facts(rng, split):
     return {"text": "\n\n".join(parts)}
 
 
+_PAIRS = ["has", "went", "likes", "job"]
+
+
+def pair_fact(rng, n, kind, used):
+    """A statement about the person n, and the questions that it answers; no value is used twice."""
+    def fresh(items, key=lambda x: x):
+        while True:
+            x = rng.choice(items)
+            if key(x) not in used:
+                used.add(key(x))
+                return x
+    if kind == "has":
+        o, c = fresh(list(w.OBJECTS)), fresh(w.PLAIN_COLOURS)
+        say = pick(rng, "{n} has a {c} {o}.", n=n, c=c, o=o)
+        return say, [(f"What does {n} have?", say, say.split(" has ")[1][:-1]), (f"Who has the {o}?", f"{n} has the {o}.", n),
+                     (f"What colour is {n}'s {o}?", f"{n}'s {o} is {c}.", c), (f"Whose {o} is {c}?", f"{n}'s {o} is {c}.", n)]
+    if kind == "went":
+        p = fresh(w.PLACES, lambda x: x.the)
+        return (pick(rng, "{n} (went|walked|ran) to {p}.", n=n, p=p.the),
+                [(f"Where is {n}?", f"{n} is {p.at}.", p.at), (f"Who is {p.at}?", f"{n} is {p.at}.", n)])
+    if kind == "likes":
+        f = fresh([x[1] for x in w.FRUIT])
+        return f"{n} likes {f}.", [(f"What does {n} like?", f"{n} likes {f}.", f), (f"Who likes {f}?", f"{n} likes {f}.", n)]
+    j = fresh([x[0] for x in w.JOBS])
+    say = pick(rng, "{n} is a {j}.", n=n, j=j)
+    return say, [(f"What is {n}'s job?", say, say.split(" is ")[1][:-1]), (f"Who is the {j}?", f"{n} is the {j}.", n)]
+
+
+def doc_pairs(rng, split):
+    """Several people, something about each, and questions: the answer must be looked up by the name."""
+    t = Talk(rng, split)
+    t.system()
+    names = rng.sample(w.SHE_NAMES + w.HE_NAMES, rng.choice([2, 2, 3, 3, 4, 5]))
+    kind = rng.choice(_PAIRS + ["has", "has", None])
+    used, lines, asks = set(), [], []
+    for n in names:
+        say, more = pair_fact(rng, n, kind or rng.choice(_PAIRS), used)
+        lines.append(say)
+        asks.append(more)
+    text = " ".join(lines)
+    for i in range(rng.choice([1, 1, 2, 4, 6])):
+        q, a, short = rng.choice(rng.choice(asks))
+        t.turn(f"{text} {q}" if i == 0 else q, a, "situation", short)
+    return t.doc()
+
+
+def doc_word_sums(rng, split):
+    """Sums of numbers up to twenty, written as words, alone and in little stories."""
+    t = Talk(rng, split)
+    t.system()
+    for _ in range(rng.randint(1, 4)):
+        op = rng.choice(["plus", "minus"])
+        while True:
+            a, b = rng.randint(0, 20), rng.randint(0, 20)
+            c = a + b if op == "plus" else a - b
+            if 0 <= c <= 20 and sum_held_out(a, "+" if op == "plus" else "-", b) == (split != "train"):
+                break
+        a, b, c = w.NUMBERS[a], w.NUMBERS[b], w.NUMBERS[c]
+        r = rng.random()
+        if r < 0.4:
+            t.turn(f"{rng.choice(['What is', 'How much is'])} {a} {op} {b}?", f"{a.capitalize()} {op} {b} is {c}.", "sum-in-words", c)
+            continue
+        n = rng.choice(w.SHE_NAMES + w.HE_NAMES)
+        he = "She" if n in w.SHE_NAMES else "He"
+        one, many, _, _ = rng.choice(w.FRUIT)
+        thing = lambda k: f"{k} {one if k == 'one' else many}"
+        change = (pick(rng, "{H} (gets|finds|buys) {b} more.", H=he, b=b) if op == "plus"
+                  else pick(rng, "{H} (eats|loses|sells) {b}.", H=he, b=b))
+        t.turn(f"{n} has {thing(a)}. {change} How many {many} does {n} have now?", f"{n} has {thing(c)} now.", "sum-in-words", c)
+    return t.doc()
+
+
 MAKERS = [(doc_story, 22), (doc_request, 26), (doc_read, 18), (doc_questions, 32), (doc_facts, 2), (doc_chapters, 3)]
+# The last, short stage of training sees less of the stories and more of what is hard to learn.
+FINISH = [(doc_story, 10), (doc_request, 14), (doc_read, 12), (doc_questions, 22), (doc_facts, 1), (doc_chapters, 2),
+          (doc_pairs, 28), (doc_word_sums, 11)]
+MIXES = {"first": MAKERS, "finish": FINISH}
 
 
-def make_doc(seed, split, i):
-    rng = random.Random(f"{seed}/{split}/{i}")
-    maker = rng.choices([m for m, _ in MAKERS], [n for _, n in MAKERS])[0]
+def make_doc(seed, split, i, mix="first"):
+    rng = random.Random(f"{seed}/{split}/{i}" + ("" if mix == "first" else "/" + mix))
+    maker = rng.choices([m for m, _ in MIXES[mix]], [n for _, n in MIXES[mix]])[0]
     return maker(rng, split)
 
 
 def _chunk(job):
-    seed, split, start, stop = job
-    return "".join(json.dumps(make_doc(seed, split, i)) + "\n" for i in range(start, stop))
+    seed, split, mix, start, stop = job
+    return "".join(json.dumps(make_doc(seed, split, i, mix)) + "\n" for i in range(start, stop))
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--split", choices=["train", "val"], default="train")
+    p.add_argument("--mix", choices=sorted(MIXES), default="first")
     p.add_argument("--docs", type=int, default=1000)
     p.add_argument("--seed", type=int, default=SEED)
     p.add_argument("--jobs", type=int, default=1)
     p.add_argument("--out", default="-")
     a = p.parse_args()
     step = 500
-    jobs = [(a.seed, a.split, i, min(i + step, a.docs)) for i in range(0, a.docs, step)]
+    jobs = [(a.seed, a.split, a.mix, i, min(i + step, a.docs)) for i in range(0, a.docs, step)]
     out = sys.stdout if a.out == "-" else open(a.out, "w")
     with multiprocessing.Pool(a.jobs) as pool:
         for text in pool.imap(_chunk, jobs):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import chat_format as cf
@@ -135,6 +135,11 @@ class Llama(nn.Module):
 
 def n_params(s):
     return sum(p.numel() for p in Llama(s).parameters())
+
+
+def restore(model, path):
+    weights = load_file(os.path.join(path, "model.safetensors"))
+    model.load_state_dict({k.removeprefix("model."): v.float() for k, v in weights.items()})
 
 
 def save(model, out, ids):

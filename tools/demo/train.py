@@ -180,7 +180,8 @@ def main():
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--jobs", type=int, default=os.cpu_count())
     p.add_argument("--short", type=int, default=1024, help="tokens a row")
-    p.add_argument("--long", type=int, default=2048, help="tokens a row in the last quarter")
+    p.add_argument("--long", type=int, default=2048, help="tokens a row in the last quarter; 0: no such rows")
+    p.add_argument("--start-from", help="a folder made by this script, whose two models are trained further")
     p.add_argument("--no-compile", action="store_true")
     a = p.parse_args()
 
@@ -195,7 +196,7 @@ def main():
     print(f"train {len(starts)} documents {len(ids) / 1e6:.1f}M tokens, val {len(val_starts)} documents "
           f"{len(val_ids) / 1e6:.2f}M tokens, read in {time.time() - t0:.0f}s", flush=True)
     short = Rows(ids, weights, starts, a.short, device, a.seed)
-    long = Rows(ids, weights, starts, a.long, device, a.seed + 1)
+    long = Rows(ids, weights, starts, a.long, device, a.seed + 1) if a.long else None
     val = Rows(val_ids, val_weights, val_starts, a.short, device, 0)
     val_batch = max(1, a.batch_tokens // a.short // 4)
     # One compiled step for each row length: kernels for shapes known in advance are faster.
@@ -205,8 +206,12 @@ def main():
               "train_documents": len(starts), "train_tokens": len(ids)}
 
     net = m.Llama(m.MAIN).to(device)
+    draft = m.Llama(m.DRAFT).to(device)
+    if a.start_from:
+        m.restore(net, a.start_from)
+        m.restore(draft, os.path.join(a.start_from, "draft"))
     step = compiled(lambda x, y, weight: next_token_loss(net, x, y, weight))
-    stages = [(0.75, short), (9.0, long)]
+    stages = [(0.75, short), (9.0, long)] if long else [(9.0, short)]
     report["main"] = fit(net, step, stages, a.seconds, a.lr, a.batch_tokens, "main")
     m.save(net, a.out, special)
     report["main"].update(parameters=sum(p.numel() for p in net.parameters()),
@@ -214,7 +219,6 @@ def main():
                           val_loss=mean_loss(net, val, val_batch, 16))
     print("main", report["main"], flush=True)
 
-    draft = m.Llama(m.DRAFT).to(device)
     net.eval().requires_grad_(False)
 
     def distil(x, y, weight):
@@ -232,7 +236,7 @@ def main():
         shutil.copyfile(os.path.join(a.out, name), os.path.join(out, name))
     report["draft"].update(parameters=sum(p.numel() for p in draft.parameters()), val_loss=mean_loss(draft, val, val_batch, 16))
     print("draft", report["draft"], flush=True)
-    with open(os.path.join(a.out, "training.json"), "w") as f:
+    with open(os.path.join(a.out, "training.json" if not a.start_from else "training_finish.json"), "w") as f:
         json.dump(report, f, indent=2)
         f.write("\n")
 

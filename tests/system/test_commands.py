@@ -1,0 +1,238 @@
+"""explain, inspect, bench, tokenize, detokenize, template: what they answer."""
+import json
+import struct
+
+import jinja2.sandbox
+import pytest
+import tokenizers
+
+
+def answer(result, status=0):
+    assert result.returncode == status, result.stderr
+    assert result.stdout.count("\n") == 1
+    return json.loads(result.stdout)
+
+
+# ---- explain ----
+
+A100 = {"name": "A100", "compute_capability": "8.0", "driver_cuda": "12.10", "sms": 108, "shared_memory": 166912,
+        "memory": 85899345920, "image": {"cuda": "12.3", "sass": ["8.0", "8.6", "8.9", "9.0"], "ptx": "8.0"}}
+
+
+def facts_file(tmp_path, isa, gpus=()):
+    path = tmp_path / "facts.json"
+    path.write_text(json.dumps({"cpu": {"isa": isa}, "gpus": list(gpus)}))
+    return path
+
+
+def test_explain_the_machine(verbatim):
+    a = answer(verbatim("explain", "--json"))
+    assert set(a["facts"]) == {"cpu", "gpus"} and a["device"] == "cpu"
+    assert a["facts"]["cpu"]["threads"] >= 1 and a["facts"]["cpu"]["memory"] > 1 << 20
+    text = verbatim("explain").stdout
+    assert a["facts"]["cpu"]["name"] in text and "device cpu" in text
+
+
+def test_explain_a_model(verbatim, demo):
+    a = answer(verbatim("explain", demo, "--json"))
+    config = json.loads((demo / "config.json").read_text())
+    attention = [row for row in a["layers"] if row["kind"] == "attention"]
+    assert {row["use"] for row in attention} >= {"prefill", "decode"}
+    for row in attention:
+        assert row["layers"] == f"0-{config['num_hidden_layers'] - 1}" and row["backend"]
+        assert row["request"]["heads"] == config["num_attention_heads"]
+    for row in a["layers"]:
+        assert {"layers", "kind", "request", "use", "backend", "refused"} <= set(row)
+        assert all(set(r) == {"backend", "reason"} for r in row["refused"])
+    assert a["memory"]["weights"] > 0 and a["memory"]["kv_per_token"] > 0 and a["memory"]["longest_context"] > 0
+    text = verbatim("explain", demo).stdout
+    for row in attention:
+        assert row["backend"] in text
+
+
+def test_explain_for_another_machine(verbatim, demo, tmp_path):
+    facts = facts_file(tmp_path, [], [A100])
+    a = answer(verbatim("explain", demo, "--facts", facts, "--json"))
+    assert a["facts"]["cpu"]["isa"] == []
+    assert all(row["backend"] in ("ref", "copy") for row in a["layers"])
+    linear = next(row for row in a["layers"] if row["kind"] == "linear")
+    assert {r["backend"] for r in linear["refused"]} >= {"avx2", "avx512"}
+    gpu = a["facts"]["gpus"][0]
+    assert {k: gpu[k] for k in A100} == A100
+    assert gpu["kernels"]["portable"] == {"runs": True, "reason": "machine code for 8.0"}
+    assert gpu["kernels"]["hopper"]["runs"] is False
+    text = verbatim("explain", demo, "--facts", facts).stdout
+    assert "A100" in text and "not avx2:" in text
+
+
+def test_explain_where_nothing_serves(verbatim, demo, tmp_path):
+    args = ["explain", demo, "--facts", facts_file(tmp_path, []), "--attention", "avx512"]
+    a = answer(verbatim(*args, "--json"), status=1)
+    rows = [row for row in a["layers"] if row["kind"] == "attention"]
+    assert rows and all(row["backend"] is None for row in rows)
+    assert "AVX-512" in next(r["reason"] for r in rows[0]["refused"] if r["backend"] == "avx512")
+    result = verbatim(*args)
+    assert result.returncode == 1
+    assert "NOTHING SERVES" in result.stdout and "AVX-512" in result.stdout
+    assert result.stderr.startswith("verbatim: error: ")
+
+
+@pytest.mark.parametrize("key, bad", [("compute_capability", "8.x"), ("driver_cuda", "12"), ("driver_cuda", "")])
+def test_explain_quotes_a_malformed_version(verbatim, tmp_path, key, bad):
+    result = verbatim("explain", "--facts", facts_file(tmp_path, [], [A100 | {key: bad}]))
+    assert result.returncode == 1 and result.stdout == ""
+    assert f'{key}: "{bad}"' in result.stderr
+
+
+# ---- inspect ----
+
+def test_inspect(verbatim, demo):
+    a = answer(verbatim("inspect", demo, "--json"))
+    assert a["config"] == json.loads((demo / "config.json").read_text())
+    with open(demo / "model.safetensors", "rb") as f:
+        (size,) = struct.unpack("<Q", f.read(8))
+        header = json.loads(f.read(size))
+    header.pop("__metadata__", None)
+    assert {t["name"]: t["shape"] for t in a["tensors"]} == {n: t["shape"] for n, t in header.items()}
+    for t in a["tensors"]:
+        begin, end = header[t["name"]]["data_offsets"]
+        assert t["bytes"] == end - begin and t["dtype"] == header[t["name"]]["dtype"].lower()
+    assert a["bytes"] == sum(t["bytes"] for t in a["tensors"])
+    text = verbatim("inspect", demo).stdout
+    assert all(name in text for name in header) and f"{a['parameters']} parameters" in text
+
+
+def test_inspect_without_weights(verbatim, demo, tmp_path):
+    (tmp_path / "config.json").write_bytes((demo / "config.json").read_bytes())
+    a = answer(verbatim("inspect", tmp_path, "--json"))
+    assert a["tensors"] == [] and a["bytes"] == 0 and a["config"]["model_type"] == "llama"
+
+
+# ---- bench ----
+
+def test_bench_model(verbatim, demo):
+    args = ["bench", demo, "--prompt-tokens", 20, "--decode-tokens", 4, "--repeat", 2, "--batch", "1,3", "--depth", 16]
+    a = answer(verbatim(*args, "--json"))
+    assert a["model"] == str(demo) and a["device"] == "cpu"
+    assert [row["batch"] for row in a["results"]] == [1, 3]
+    for row in a["results"]:
+        for key in ("prefill_tok_s", "decode_tok_s", "first_token_s"):
+            assert 0 < row[key]["min"] <= row[key]["median"] <= row[key]["max"]
+        assert row["limit"]
+    text = verbatim(*args).stdout
+    assert "median" in text and "minimum" in text and "maximum" in text and "%" in text
+
+
+def test_bench_limits(verbatim):
+    a = answer(verbatim("bench", "limits", "--threads", 1, "--json"))
+    assert a["device"] == "cpu" and a["threads"] == 1
+    assert 1e-4 < a["memory_read_tb_s"] < 100
+    assert set(a["matrix_tflop_s"]) == {"f32", "bf16", "f16"}
+    assert "GB/s" in verbatim("bench", "limits").stdout
+
+
+KERNEL_KEYS = {"backend", "time_us", "bytes", "flops", "tb_s", "tflop_s", "limit_fraction"}
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "f16", "f32"])
+def test_bench_linear(verbatim, dtype):
+    a = answer(verbatim("bench", "linear", "--m", 3, "--n", 100, "--k", 77, "--dtype", dtype, "--repeat", 2, "--json"))
+    assert KERNEL_KEYS <= set(a)
+    element = 4 if dtype == "f32" else 2
+    assert a["flops"] == 2 * 3 * 100 * 77
+    assert a["bytes"] == (100 * 77 + 3 * 77) * element + 3 * 100 * 4
+    assert a["tflop_s"] == pytest.approx(a["flops"] / a["time_us"] / 1e6)
+    assert 0 < a["limit_fraction"]
+
+
+def test_bench_attention(verbatim):
+    shape = ["--batch", 2, "--q-len", 3, "--kv-len", 50, "--heads", 4, "--kv-heads", 2, "--head-dim", 16,
+             "--v-head-dim", 8, "--page-size", 16, "--repeat", 2]
+    a = answer(verbatim("bench", "attention", *shape, "--json"))
+    assert KERNEL_KEYS <= set(a)
+    assert a["flops"] == 2 * 2 * (48 + 49 + 50) * 4 * (16 + 8)
+    assert a["bytes"] == 2 * (50 * 2 * (16 + 8) + 3 * 4 * (16 + 8)) * 2
+    windowed = answer(verbatim("bench", "attention", *shape, "--window", 10, "--json"))
+    assert windowed["flops"] == 2 * 2 * 3 * 10 * 4 * (16 + 8)
+    assert windowed["bytes"] == 2 * (12 * 2 * (16 + 8) + 3 * 4 * (16 + 8)) * 2
+    forced = answer(verbatim("bench", "attention", *shape, "--attention", "ref", "--json"))
+    assert forced["backend"] == "ref"
+    assert "kernel" in verbatim("bench", "attention", *shape).stdout
+
+
+@pytest.mark.parametrize("args, status, word", [
+    (["attention", "--q-len", 5, "--kv-len", 4], 2, "--q-len"),
+    (["attention", "--heads", 5, "--kv-heads", 2], 2, "heads"),
+    (["attention", "--kv-len", "1G"], 1, "not enough memory"),
+    (["linear", "--m", "16M", "--n", "16M", "--k", "16M"], 1, "not enough memory"),
+    (["attention", "--attention", "nonesuch"], 2, "nonesuch"),
+])
+def test_bench_refuses(verbatim, args, status, word):
+    result = verbatim("bench", *args)
+    assert result.returncode == status and word in result.stderr
+
+
+# ---- text ----
+
+TEXTS = ["Hello world", "", " two  spaces ", "Zoë said: “naïve café” — 日本語 🦊", "a\nb\tc", "x" * 500, "1234567890"]
+
+
+@pytest.fixture(scope="module")
+def oracle(demo):
+    return tokenizers.Tokenizer.from_file(str(demo / "tokenizer.json"))
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_tokenize(verbatim, demo, oracle, text):
+    ids = oracle.encode(text).ids
+    assert answer(verbatim("tokenize", demo, stdin=text)) == ids
+    assert answer(verbatim("tokenize", demo, text)) == ids
+    assert answer(verbatim("tokenize", demo, text, "--json")) == {"ids": ids}
+    bare = oracle.encode(text, add_special_tokens=False).ids
+    assert answer(verbatim("tokenize", demo, text, "--add-special", "off")) == bare
+    if bare:
+        back = verbatim("detokenize", demo, json.dumps(bare))
+        assert back.stdout == oracle.decode(bare, skip_special_tokens=False)
+
+
+def test_special_tokens(verbatim, demo, oracle):
+    special = next(t for t in json.loads((demo / "tokenizer.json").read_text())["added_tokens"] if t["special"])
+    text = f"a{special['content']}b"
+    assert special["id"] in answer(verbatim("tokenize", demo, text, "--add-special", "off"))
+    plain = answer(verbatim("tokenize", demo, text, "--add-special", "off", "--parse-special", "off"))
+    assert special["id"] not in plain
+    ids = oracle.encode(text).ids
+    assert verbatim("detokenize", demo, json.dumps(ids), "--skip-special", "on").stdout == oracle.decode(ids)
+    assert verbatim("detokenize", demo, stdin=json.dumps(ids)).stdout == oracle.decode(ids, skip_special_tokens=False)
+
+
+def test_detokenize_refuses(verbatim, demo):
+    result = verbatim("detokenize", demo, "1,999999")
+    assert result.returncode == 2 and "999999" in result.stderr
+
+
+MESSAGES = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi <there> & \"you\""},
+            {"role": "assistant", "content": "Hello!"}, {"role": "user", "content": "Bye\n"}]
+
+
+@pytest.mark.parametrize("prompt", ["on", "off"])
+def test_template(verbatim, demo, tmp_path, prompt):
+    config = json.loads((demo / "tokenizer_config.json").read_text())
+    jinja = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True,
+                                                         extensions=["jinja2.ext.loopcontrols"])
+    want = jinja.from_string(config["chat_template"]).render(
+        messages=MESSAGES, add_generation_prompt=prompt == "on", bos_token=config.get("bos_token"),
+        eos_token=config.get("eos_token"))
+    (tmp_path / "m.json").write_text(json.dumps(MESSAGES))
+    args = ["template", demo, "--add-generation-prompt", prompt]
+    assert verbatim(*args, "--messages", tmp_path / "m.json").stdout == want
+    assert verbatim(*args, stdin=json.dumps(MESSAGES)).stdout == want
+    assert verbatim(*args, stdin=json.dumps({"messages": MESSAGES})).stdout == want
+    assert answer(verbatim(*args, "--json", stdin=json.dumps(MESSAGES))) == {"text": want}
+
+
+@pytest.mark.parametrize("text", ["", "3", "[", '{"message": []}'])
+def test_template_refuses(verbatim, demo, text):
+    result = verbatim("template", demo, stdin=text)
+    assert result.returncode in (1, 2) and result.stdout == ""
+    assert result.stderr.startswith("verbatim: error: ") and result.stderr.count("\n") == 1

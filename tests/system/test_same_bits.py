@@ -1,0 +1,53 @@
+"""The law, seen from outside: the answer's bits do not depend on threads, on chunks, or on pages."""
+import itertools
+import json
+
+import pytest
+
+SCHEDULES = list(itertools.product((1, 2), (1, 7, 64), (1, 16, 64)))  # threads, prefill chunk, page size
+
+
+def log_probs(verbatim, args, threads, chunk, page):
+    """The ids and the text of all log-probabilities: 9 digits, so equal text is equal bits."""
+    result = verbatim("run", *args, "--json", "--logprobs", 3, "--prompt-logprobs", 3, "--threads", threads,
+                      "--prefill-chunk", chunk, "--page-size", page)
+    assert result.returncode == 0, result.stderr
+    a = json.loads(result.stdout, parse_float=str)
+    return a["ids"], a["logprobs"], a["prompt_logprobs"]
+
+
+PROMPT = "Once upon a time, in a small house by the sea, there lived a quiet boy. One day he went to the forest. " * 2
+IDS = ",".join(str((i * 37 + 11) % 97) for i in range(75))
+GOLDEN = ["--prompt-ids", IDS, "--ignore-eos", "--max-tokens", 12]
+
+MODELS = {
+    "demo, greedy": ["demo", PROMPT, "--max-tokens", 16],
+    "demo, sampled": ["demo", PROMPT, "--max-tokens", 16, "--temperature", "0.9", "--top-p", "0.95", "--seed", 7],
+    "windows and softcaps": ["tests/golden/gemma2-window7", *GOLDEN],
+    "window": ["tests/golden/mistral-window7", *GOLDEN],
+    "biases": ["tests/golden/qwen2-untied-gqa7", *GOLDEN],
+    "f32": ["demo", PROMPT, "--max-tokens", 8, "--dtype", "f32"],
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_schedules(verbatim, root, name):
+    args = [root / a if str(a).startswith("tests/") else a for a in MODELS[name]]
+    want = log_probs(verbatim, args, *SCHEDULES[0])
+    assert len(want[0]) > 4
+    for schedule in SCHEDULES[1:]:
+        assert log_probs(verbatim, args, *schedule) == want, f"threads, chunk, page = {schedule}"
+
+
+@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512"])
+def test_instruction_sets(verbatim, isa):
+    """Each level keeps the law; levels may differ from each other in the last bits, not more."""
+    facts = json.loads(verbatim("explain", "--json").stdout)["facts"]["cpu"]["isa"]
+    if isa != "scalar" and not any(name.startswith(isa) for name in facts):
+        pytest.skip(f"this CPU has no {isa}")
+    args = ["demo", PROMPT, "--max-tokens", 8, "--cpu-isa", isa]
+    want = log_probs(verbatim, args, 1, 64, 64)
+    assert log_probs(verbatim, args, 2, 7, 16) == want
+    best = log_probs(verbatim, args[:-2], 1, 64, 64)
+    for a, b in zip(want[2][1:], best[2][1:]):
+        assert float(a["logprob"]) == pytest.approx(float(b["logprob"]), abs=0.1)
