@@ -363,10 +363,8 @@ static int eval_slice(struct render *r, const struct node *n, struct value *out)
 	r->line = n->line;
 	if (v.type == J_UNDEFINED)
 		return jv_use_undefined(r, v);
-	if (v.type != J_STRING && v.type != J_LIST && v.type != J_TUPLE && v.type != J_RANGE) {
-		*out = jv_undefinedf(r, "%s object cannot be sliced", jv_type_name(v));
-		return VB_OK;
-	}
+	if (v.type != J_STRING && v.type != J_LIST && v.type != J_TUPLE && v.type != J_RANGE)
+		JFAIL(r, "'%s' object cannot be sliced", jv_type_name(v));
 	return jv_slice(r, v, bound, out);
 }
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 static bool absent(struct value v)
 {
@@ -84,8 +85,25 @@ struct keyed {
 	struct value key, item;
 };
 
+struct sorting {
+	bool fold, reverse;
+	bool wrapped; /* keys are compared as lists of one: equal ones need no order */
+};
+
+static int comes_first(struct render *r, const struct sorting *how, struct value a, struct value b, bool *out)
+{
+	if (how->wrapped) {
+		TRY(jv_equal(r, a, b, out));
+		if (*out) {
+			*out = false;
+			return VB_OK;
+		}
+	}
+	return how->reverse ? jv_order(r, b, a, T_LT, out) : jv_order(r, a, b, T_LT, out);
+}
+
 /* A stable merge sort; in reverse, equal items still keep their order. */
-static int merge_sort(struct render *r, struct keyed *v, struct keyed *spare, size_t n, bool reverse)
+static int merge_sort(struct render *r, struct keyed *v, struct keyed *spare, size_t n, const struct sorting *how)
 {
 	for (size_t width = 1; width < n; width *= 2) {
 		for (size_t from = 0; from < n; from += 2 * width) {
@@ -94,8 +112,7 @@ static int merge_sort(struct render *r, struct keyed *v, struct keyed *spare, si
 			for (size_t k = from; k < end; k++) {
 				bool second = a == mid;
 				if (a < mid && b < end)
-					TRY(reverse ? jv_order(r, v[a].key, v[b].key, T_LT, &second)
-						    : jv_order(r, v[b].key, v[a].key, T_LT, &second));
+					TRY(comes_first(r, how, v[b].key, v[a].key, &second));
 				spare[k] = second ? v[b++] : v[a++];
 			}
 		}
@@ -104,7 +121,7 @@ static int merge_sort(struct render *r, struct keyed *v, struct keyed *spare, si
 	return VB_OK;
 }
 
-static int sorted(struct render *r, struct value in, struct value attribute, bool fold, bool reverse,
+static int sorted(struct render *r, struct value in, struct value attribute, struct sorting how,
 		  struct keyed **out, size_t *n)
 {
 	struct value items;
@@ -115,9 +132,9 @@ static int sorted(struct render *r, struct value in, struct value attribute, boo
 	JALLOC(r, spare, (*n + 1) * sizeof *spare);
 	for (size_t i = 0; i < *n; i++) {
 		(*out)[i].item = items.list->v[i];
-		TRY(sort_key(r, items.list->v[i], attribute, fold, &(*out)[i].key));
+		TRY(sort_key(r, items.list->v[i], attribute, how.fold, &(*out)[i].key));
 	}
-	return merge_sort(r, *out, spare, *n, reverse);
+	return merge_sort(r, *out, spare, *n, &how);
 }
 
 static int f_sort(struct render *r, struct value in, const struct call *c, struct value *out)
@@ -127,7 +144,7 @@ static int f_sort(struct render *r, struct value in, const struct call *c, struc
 	struct keyed *k;
 	size_t n;
 	TRY(jinja_bind(r, "sort", c, params, v));
-	TRY(sorted(r, in, v[2], !jv_truth(v[1]), jv_truth(v[0]), &k, &n));
+	TRY(sorted(r, in, v[2], (struct sorting){ !jv_truth(v[1]), jv_truth(v[0]), true }, &k, &n));
 	TRY(jv_new_list(r, J_LIST, n, out));
 	for (size_t i = 0; i < n; i++)
 		TRY(jv_push(r, out->list, k[i].item));
@@ -148,7 +165,8 @@ static int f_dictsort(struct render *r, struct value in, const struct call *c, s
 	if (v[1].type != J_MISSING && !js_eq(v[1], "key") && !js_eq(v[1], "value"))
 		JFAIL(r, "You can only sort by either \"key\" or \"value\"");
 	pairs = (struct value){ .type = J_VIEW, .off = VIEW_ITEMS, .dict = in.dict };
-	TRY(sorted(r, pairs, jv_int(js_eq(v[1], "value")), !jv_truth(v[0]), jv_truth(v[2]), &k, &n));
+	struct sorting how = { .fold = !jv_truth(v[0]), .reverse = jv_truth(v[2]) };
+	TRY(sorted(r, pairs, jv_int(js_eq(v[1], "value")), how, &k, &n));
 	TRY(jv_new_list(r, J_LIST, n, out));
 	for (size_t i = 0; i < n; i++)
 		TRY(jv_push(r, out->list, k[i].item));
@@ -175,7 +193,7 @@ static int f_groupby(struct render *r, struct value in, const struct call *c, st
 	}
 	struct keyed *k;
 	size_t n;
-	TRY(sorted(r, mapped, jv_int(0), !jv_truth(v[2]), false, &k, &n));
+	TRY(sorted(r, mapped, jv_int(0), (struct sorting){ .fold = !jv_truth(v[2]) }, &k, &n));
 	TRY(jv_new_list(r, J_LIST, 0, out));
 	struct value group = { .type = J_MISSING };
 	for (size_t i = 0; i < n; i++) {
@@ -312,10 +330,10 @@ static int f_map(struct render *r, struct value in, const struct call *c, struct
 		if (v[0].type == J_MISSING)
 			JFAIL(r, "map requires a filter argument");
 	}
-	if (in.type == J_NONE || in.type == J_UNDEFINED || in.type == J_MISSING)
-		return new_iter(r, "generator", out); /* map alone takes "nothing" for an empty sequence */
-	TRY(jv_iter(r, in, &it));
 	TRY(new_iter(r, "generator", out));
+	if (!jv_truth(in)) /* anything empty, even none */
+		return VB_OK;
+	TRY(jv_iter(r, in, &it));
 	for (;;) {
 		struct value mapped;
 		TRY(jv_next(r, &it, &item));
@@ -347,7 +365,7 @@ static int filtered(struct render *r, struct value in, const struct call *c, boo
 		rest = rest_of(c, skip + 1);
 	}
 	TRY(new_iter(r, "generator", out));
-	if (!jv_truth(in)) /* anything empty, even none */
+	if (!jv_truth(in)) /* as map */
 		return VB_OK;
 	TRY(jv_iter(r, in, &it));
 	for (;;) {
@@ -715,8 +733,6 @@ static int f_truncate(struct render *r, struct value in, const struct call *c, s
 	struct value v[4];
 	int64_t length, leeway, n;
 	TRY(jinja_bind(r, "truncate", c, params, v));
-	if (in.type != J_STRING)
-		JFAIL(r, "truncate: expected str, found %s", jv_type_name(in));
 	TRY(int_argument(r, "truncate", v[0], 255, &length));
 	TRY(int_argument(r, "truncate", v[3].type == J_NONE ? (struct value){ .type = J_MISSING } : v[3], 5, &leeway));
 	if (v[2].type == J_MISSING)
@@ -731,6 +747,8 @@ static int f_truncate(struct render *r, struct value in, const struct call *c, s
 		*out = in;
 		return VB_OK;
 	}
+	if (in.type != J_STRING)
+		JFAIL(r, "truncate: expected str, found %s", jv_type_name(in));
 	struct value cut = js_sub(in, 0, js_offset(in, (size_t)(length - tail)));
 	if (!jv_truth(v[1])) {
 		size_t at = cut.len;
@@ -748,9 +766,12 @@ static int f_wordcount(struct render *r, struct value in, const struct call *c, 
 	bool inside = false;
 	TRY(to_text(r, in, c, "wordcount", &s));
 	TRY(jinja_charge(r, s.len / 16));
-	for (size_t i = 0; i < s.len; i++) {
-		unsigned char b = (unsigned char)js_data(s)[i];
-		bool word = b == '_' || (b >= '0' && b <= '9') || ((b | 0x20) >= 'a' && (b | 0x20) <= 'z') || b >= 0x80;
+	for (size_t i = 0; i < s.len;) {
+		uint32_t cp;
+		i += js_decode(js_data(s) + i, s.len - i, &cp);
+		utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)cp);
+		bool word = cp == '_' || (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO) ||
+			    (k >= UTF8PROC_CATEGORY_ND && k <= UTF8PROC_CATEGORY_NO);
 		n += word && !inside;
 		inside = word;
 	}

@@ -197,21 +197,22 @@ static int64_t find_last(struct value s, struct value part)
 	return -1;
 }
 
-/* s[start:end] of the optional arguments from c->pos[1] on; *skipped is start in code points. */
+/* s[start:end] of the optional arguments from c->pos[1] on. *skipped is start in code points, -1 where the start
+ * lies behind the end or the text: there not even the empty text is found. */
 static int window(struct render *r, struct value s, const struct call *c, struct value *out, int64_t *skipped)
 {
 	struct value bound[3] = { { .type = J_MISSING }, { .type = J_MISSING }, { .type = J_MISSING } };
-	int64_t n = (int64_t)js_length(s);
-	for (size_t i = 1; i < c->n && i < 3; i++)
+	int64_t n = (int64_t)js_length(s), at[2] = { 0, n };
+	for (size_t i = 1; i < c->n && i < 3; i++) {
 		bound[i - 1] = c->pos[i];
-	TRY(jv_slice(r, s, bound, out));
-	*skipped = 0;
-	if (!absent(bound[0])) {
-		*skipped = jv_as_int(bound[0]);
-		if (*skipped < 0)
-			*skipped = *skipped + n < 0 ? 0 : *skipped + n;
+		if (absent(c->pos[i]))
+			continue;
+		TRY(need_int(r, "start or end", c->pos[i], &at[i - 1]));
+		if (at[i - 1] < 0)
+			at[i - 1] = at[i - 1] + n < 0 ? 0 : at[i - 1] + n;
 	}
-	return VB_OK;
+	*skipped = at[0] > n || at[0] > at[1] ? -1 : at[0];
+	return jv_slice(r, s, bound, out);
 }
 
 static int find(struct render *r, struct value s, const struct call *c, bool last, struct value *out)
@@ -223,9 +224,7 @@ static int find(struct render *r, struct value s, const struct call *c, bool las
 	TRY(charge_search(r, s, c->pos[0]));
 	TRY(window(r, s, c, &in, &skipped));
 	int64_t at = last ? find_last(in, c->pos[0]) : js_find(in, c->pos[0], 0);
-	if (skipped > (int64_t)js_length(s))
-		at = -1;
-	*out = jv_int(at < 0 ? -1 : skipped + (int64_t)js_length(js_sub(in, 0, (size_t)at)));
+	*out = jv_int(at < 0 || skipped < 0 ? -1 : skipped + (int64_t)js_length(js_sub(in, 0, (size_t)at)));
 	return VB_OK;
 }
 
@@ -265,7 +264,7 @@ static int m_str_count(struct render *r, struct value s, const struct call *c, s
 	TRY(window(r, s, c, &in, &skipped));
 	size_t len = c->pos[0].len;
 	if (len == 0)
-		n = (int64_t)js_length(in) + 1;
+		n = skipped < 0 ? 0 : (int64_t)js_length(in) + 1;
 	else
 		for (; (at = js_find(in, c->pos[0], (size_t)at)) >= 0; at += (int64_t)len)
 			n++;
@@ -289,7 +288,7 @@ static int affix(struct render *r, struct value s, const struct call *c, bool en
 	for (size_t i = 0; i < n && !out->b; i++) {
 		TRY(need_string(r, end ? "endswith" : "startswith", parts[i]));
 		size_t len = parts[i].len;
-		out->b = len <= in.len && skipped <= (int64_t)js_length(s) &&
+		out->b = len <= in.len && skipped >= 0 &&
 			 memcmp(js_data(in) + (end ? in.len - len : 0), js_data(parts[i]), len) == 0;
 	}
 	return VB_OK;
@@ -376,9 +375,8 @@ static int split_space(struct render *r, struct value s, int64_t max, struct val
 	while (s.len) {
 		size_t end = 0;
 		uint32_t cp;
-		if (max-- == 0) {
-			return jv_push(r, out->list, js_strip(s, NULL, 2));
-		}
+		if (max-- == 0)
+			return jv_push(r, out->list, s);
 		while (end < s.len) {
 			size_t n = js_decode(js_data(s) + end, s.len - end, &cp);
 			if (js_is_space(cp))
@@ -398,7 +396,7 @@ static int rsplit_space(struct render *r, struct value s, int64_t max, struct va
 	s = js_strip(s, NULL, 2);
 	while (s.len) {
 		if (max-- == 0)
-			return jv_push(r, out->list, js_strip(s, NULL, 1));
+			return jv_push(r, out->list, s);
 		size_t at = s.len;
 		while (at > 0) {
 			size_t p = at - 1;
@@ -484,10 +482,11 @@ static int partition(struct render *r, struct value s, const struct call *c, boo
 	TRY(charge_search(r, s, c->pos[0]));
 	int64_t at = last ? find_last(s, c->pos[0]) : js_find(s, c->pos[0], 0);
 	size_t end = at < 0 ? s.len : (size_t)at + c->pos[0].len;
-	struct value none = js_sub(s, 0, 0);
+	struct value none = js_sub(s, 0, 0), sep = c->pos[0];
+	sep.safe = s.safe;
 	TRY(jv_new_list(r, J_TUPLE, 3, out));
 	TRY(jv_push(r, out->list, at >= 0 ? js_sub(s, 0, (size_t)at) : last ? none : s));
-	TRY(jv_push(r, out->list, at >= 0 ? c->pos[0] : none));
+	TRY(jv_push(r, out->list, at >= 0 ? sep : none));
 	return jv_push(r, out->list, at >= 0 ? js_sub(s, end, s.len) : last ? s : none);
 }
 

@@ -560,6 +560,7 @@ int jv_next(struct render *r, struct iter *it, struct value *out)
 			uint32_t cp;
 			size_t n = js_decode(js_data(s) + it->pos, s.len - it->pos, &cp);
 			*out = js_sub(s, it->pos, it->pos + n);
+			out->safe = false;
 			it->pos += n;
 		}
 		break;
@@ -689,10 +690,11 @@ int jv_slice(struct render *r, struct value v, const struct value bound[3], stru
 	if (v.type == J_RANGE) {
 		struct jrange *cut;
 		JALLOC(r, cut, sizeof *cut);
-		/* Elements do not overflow; the end behind the last one may, and wraps unseen. */
-		cut->start = (int64_t)((uint64_t)v.range->start + (uint64_t)start * (uint64_t)v.range->step);
-		cut->step = count > 1 ? step * v.range->step : v.range->step;
-		cut->stop = (int64_t)((uint64_t)cut->start + (uint64_t)count * (uint64_t)cut->step);
+		/* Elements do not overflow; the ends may, where nothing is between them, and wrap unseen. */
+		uint64_t origin = (uint64_t)v.range->start, stride = (uint64_t)v.range->step;
+		cut->start = (int64_t)(origin + (uint64_t)start * stride);
+		cut->stop = (int64_t)(origin + (uint64_t)stop * stride);
+		cut->step = (int64_t)((uint64_t)step * stride);
 		cut->n = count;
 		*out = (struct value){ .type = J_RANGE, .range = cut };
 		return VB_OK;
