@@ -4,6 +4,7 @@ Also the other end of tests/tools/template_driver.c. What both say is compared a
 rendered text, or "error".
 """
 import datetime
+import functools
 import json
 import subprocess
 
@@ -25,6 +26,7 @@ class Generation(jinja2.ext.Extension):
         return caller()
 
 
+@functools.lru_cache
 def environment(now):
     env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True,
                                         extensions=[Generation, jinja2.ext.loopcontrols])
@@ -44,9 +46,14 @@ def environment(now):
     return env
 
 
+@functools.lru_cache(maxsize=64)
+def compiled(source, now):
+    return environment(now).from_string(source)
+
+
 def expected(source, variables, now=0):
     try:
-        text = environment(now).from_string(source).render(**variables)
+        text = compiled(source, now).render(**variables)
         text.encode()
         return "ok", text
     except Exception as e:  # whatever Python raises is a failed rendering
