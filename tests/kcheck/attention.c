@@ -520,11 +520,12 @@ static const struct kc_shape shapes[] = {
 	/* The query tokens of speculation: K + 1. */
 	{ .t = 10, .dim = { 14, 2, 64, 64, 16, 0, 70, 5, BF16 } },
 	{ .t = 8, .dim = { 8, 1, 80, 80, 2, 0, 131, 4, F16 } },
-	{ .t = 10, .dim = { 2, 2, 96, 96, 64, 0, 5123, 5, BF16 }, .one_class = true },
+	{ .t = 10, .dim = { 1, 1, 32, 32, 64, 0, 5123, 5, BF16 }, .one_class = true },
+	{ .t = 4, .dim = { 2, 2, 96, 96, 64, 0, 67, 2, BF16 } },
 	/* Windows: one less, exactly, one and two more keys than it. */
 	{ .t = 4, .dim = { 2, 2, 80, 80, 2, 20, 22, 1, F32 } },
 	{ .t = 12, .dim = { 8, 4, 64, 64, 16, 64, 67, 3, BF16, SOFTCAP } },
-	{ .t = 6, .dim = { 4, 2, 256, 256, 16, 100, 330, 3, BF16, SOFTCAP } },
+	{ .t = 6, .dim = { 4, 2, 256, 256, 16, 100, 330, 3, BF16, SOFTCAP }, .one_class = true },
 	{ .t = 3, .dim = { 8, 1, 64, 64, 16, 128, 600, 1, BF16, SINKS } },
 	{ .t = 2, .dim = { 2, 1, 64, 64, 16, 1, 300, 2, F32 } },
 	/* Chunks of prompts. */
@@ -536,7 +537,7 @@ static const struct kc_shape shapes[] = {
 	{ .t = 8, .dim = { 2, 1, 16, 24, 16, 0, 2, 4, F32 } },
 	/* Many heads over one; the largest; one that only the reference serves. */
 	{ .t = 3, .dim = { 71, 1, 16, 16, 16, 0, 100, 1, BF16 } },
-	{ .t = 2, .dim = { 2, 1, 512, 512, 16, 0, 70, 1, BF16 } },
+	{ .t = 2, .dim = { 2, 1, 512, 512, 16, 0, 70, 1, BF16 }, .one_class = true },
 	{ .t = 2, .dim = { 2, 1, 24, 72, 4, 0, 70, 1, TYPES3(DTYPE_F32, DTYPE_F32, DTYPE_F16) } },
 	{ .t = 2, .dim = { 2, 1, 12, 20, 4, 0, 70, 1, BF16 } },
 	/* Outside the contract. */
