@@ -41,6 +41,9 @@ int json_parse(json_t **out, const char *text, size_t len, const char *where)
 	TRY(check_depth(text, len, where));
 	json_error_t error;
 	json_t *v = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+	/* Out of memory is no fault of the text, and the only failure that leaves no words. */
+	if (!v && !error.text[0])
+		FAIL(VB_ENOMEM, "out of memory: %s: %zu bytes of JSON", where, len);
 	if (!v)
 		FAIL(VB_EFORMAT, "not valid JSON: %s, line %d column %d: %s", where, error.line,
 		     error.column, error.text);
@@ -191,18 +194,26 @@ int json_get_str(const json_t *o, const char *key, const char *where, const char
 	return VB_OK;
 }
 
-static int append_text(const char *text, size_t n, void *b)
+struct text {
+	struct buf b;
+	bool failed;
+};
+
+/* jansson does not look at what some of its calls return: a failure is remembered here. */
+static int append_text(const char *bytes, size_t n, void *text)
 {
-	return buf_append(b, text, n) == VB_OK ? 0 : -1;
+	struct text *t = text;
+	t->failed |= buf_append(&t->b, bytes, n) != VB_OK;
+	return t->failed ? -1 : 0;
 }
 
 char *json_text(const json_t *v)
 {
-	struct buf b;
-	buf_init(&b, SIZE_MAX / 2);
-	if (json_dump_callback(v, append_text, &b, JSON_COMPACT | JSON_ENCODE_ANY) != 0) {
-		buf_fini(&b);
+	struct text t = { .failed = false };
+	buf_init(&t.b, SIZE_MAX / 2);
+	if (json_dump_callback(v, append_text, &t, JSON_COMPACT | JSON_ENCODE_ANY) != 0 || t.failed) {
+		buf_fini(&t.b);
 		return NULL;
 	}
-	return buf_detach(&b);
+	return buf_detach(&t.b);
 }
