@@ -28,7 +28,9 @@ static int bind_weights(struct vb_engine *e)
 	TRY(tensor_set_open(&e->tensors, e->model_dir));
 	tensor_set_prefetch(e->tensors);
 	int rc = program_bind(s->program, e->team, find_tensor, release_tensor, e->tensors);
-	return rc == VB_OK ? rc : status_prefix(rc, "%s", e->model_dir);
+	if (rc == VB_OK)
+		return tensor_set_unchanged(e->tensors);
+	return status_prefix(rc, "%s", e->model_dir);
 }
 
 /* The folder's tokeniser; a folder without one still serves token ids. */

@@ -35,7 +35,7 @@ struct setup {
 	enum dtype compute;
 	struct program *program;
 	int pick_rc; /* of program_pick, with its message */
-	char pick_message[1024];
+	char pick_message[2048];
 	struct program_memory memory;
 	int64_t context, n_pages, page_size, max_batch, chunk;
 	char context_why[256]; /* "" or why the context is shorter than the model's */
@@ -58,7 +58,7 @@ struct log_row {
 };
 void log_row_of(struct log_row *row, log_softmax_fn *fn, const float *logits, int64_t n_vocab);
 float log_row_prob(const struct log_row *row, int32_t id);
-/* The n most probable, the lower id first on ties. */
+/* The n most probable, the lower id first on ties. n is at most the size of the vocabulary. */
 void log_row_top(const struct log_row *row, int n, struct vb_top *top);
 
 /* Cuts a stream of text at the stop string that is complete first (the longest of those that end together), holding
@@ -102,6 +102,9 @@ struct vb_engine {
 	int32_t *count;
 };
 
+/* A path as JSON text; bytes that are no UTF-8 as question marks. NULL on ENOMEM. */
+json_t *path_json(const char *path);
+
 /* Bytes a second that the team reads from memory at best: the median of `repeat` passes over a buffer that no cache holds.
  * 0 where memory for it is not to be had. */
 double bench_read_bandwidth(struct team *team, int repeat);
@@ -113,10 +116,10 @@ struct spread {
 struct spread spread_of(double *figures, int n);
 json_t *spread_json(struct spread s);
 
-/* Runs tokens ids[0..n) of one sequence at positions first.. with its first prompt_len tokens the prompt. */
 /* The ids of a chat: JSON, an array of messages or an object with "messages" and more for the template. */
 int chat_ids(const struct vb_tokenizer *t, const char *chat, bool add_generation_prompt, struct ids *out);
 
+/* Runs tokens ids[0..n) of one sequence at positions first.. with its first prompt_len tokens the prompt. */
 void engine_step(struct vb_engine *e, const int32_t *ids, int64_t n, int64_t first, int64_t prompt_len);
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include "base/utf8.h"
 
 #include <math.h>
 #include <string.h>
@@ -25,6 +26,7 @@ struct generation {
 	struct sample_params params;
 	struct ids prompt;
 	int64_t max_tokens;
+	size_t n_top, n_prompt_top; /* asked for, at most the vocabulary */
 	struct vb_top *top, *prompt_top; /* [n][n_top]; owned by `memory` of the result */
 	struct stopper stopper;
 	struct buf text;
@@ -60,11 +62,18 @@ static int check_request(const struct vb_request *r)
 	if (r->max_tokens < 0 || r->min_tokens < 0)
 		FAIL(VB_EINVAL, "max_tokens and min_tokens must not be negative: %lld, %lld",
 		     (long long)r->max_tokens, (long long)r->min_tokens);
-	if (r->logprobs > LOGPROBS_MAX || r->prompt_logprobs > LOGPROBS_MAX)
-		FAIL(VB_EINVAL, "logprobs out of range: at most %d", LOGPROBS_MAX);
-	for (size_t i = 0; i < r->n_stop; i++)
+	if (r->logprobs < -1 || r->logprobs > LOGPROBS_MAX || r->prompt_logprobs < -1 ||
+	    r->prompt_logprobs > LOGPROBS_MAX)
+		FAIL(VB_EINVAL, "logprobs out of range: %d, prompt_logprobs %d: use -1 (none) to %d", r->logprobs,
+		     r->prompt_logprobs, LOGPROBS_MAX);
+	if (r->n_stop && !r->stop)
+		FAIL(VB_EINVAL, "invalid request: stop is NULL, but n_stop is %zu", r->n_stop);
+	for (size_t i = 0; i < r->n_stop; i++) {
 		if (!r->stop[i] || !r->stop[i][0])
 			FAIL(VB_EINVAL, "empty stop string: number %zu: leave it out", i + 1);
+		if (!utf8_valid(r->stop[i], strlen(r->stop[i])))
+			FAIL(VB_EINVAL, "invalid stop string: number %zu: it is not UTF-8", i + 1);
+	}
 	return VB_OK;
 }
 
@@ -108,8 +117,11 @@ static int prepare(struct generation *g)
 	const struct vb_request *r = g->r;
 	struct vb_result *res = g->result;
 	size_t n = g->prompt.n, m = (size_t)g->max_tokens;
-	size_t n_top = r->logprobs > 0 ? (size_t)r->logprobs : 0;
-	size_t n_prompt_top = r->prompt_logprobs > 0 ? (size_t)r->prompt_logprobs : 0;
+	size_t n_vocab = (size_t)program_n_vocab(e->setup.program);
+	g->n_top = r->logprobs > 0 ? (size_t)r->logprobs : 0;
+	g->n_top = g->n_top < n_vocab ? g->n_top : n_vocab;
+	g->n_prompt_top = r->prompt_logprobs > 0 ? (size_t)r->prompt_logprobs : 0;
+	g->n_prompt_top = g->n_prompt_top < n_vocab ? g->n_prompt_top : n_vocab;
 	res->prompt_ids = mem_alloc(n * sizeof *res->prompt_ids);
 	res->ids = mem_alloc(m * sizeof *res->ids);
 	if (!res->prompt_ids || !res->ids)
@@ -120,12 +132,12 @@ static int prepare(struct generation *g)
 		return VB_ENOMEM;
 	if (r->prompt_logprobs >= 0 && !(res->prompt_tokens = mem_calloc(n, sizeof *res->prompt_tokens)))
 		return VB_ENOMEM;
-	struct vb_top *top = mem_calloc(m * n_top + n * n_prompt_top, sizeof *top);
+	struct vb_top *top = mem_calloc(m * g->n_top + n * g->n_prompt_top, sizeof *top);
 	if (!top)
 		return VB_ENOMEM;
 	res->memory = top;
 	g->top = top;
-	g->prompt_top = top + m * n_top;
+	g->prompt_top = top + m * g->n_top;
 	size_t max_text = SIZE_MAX / 4;
 	stopper_init(&g->stopper, r->stop, r->n_stop, max_text);
 	buf_init(&g->text, max_text);
@@ -141,7 +153,6 @@ static int prepare(struct generation *g)
 		.repetition_penalty = s->repetition_penalty, .presence_penalty = s->presence_penalty,
 		.frequency_penalty = s->frequency_penalty, .seed = s->seed,
 	};
-	size_t n_vocab = (size_t)program_n_vocab(e->setup.program);
 	memset(e->in_prompt, 0, n_vocab);
 	memset(e->count, 0, n_vocab * sizeof *e->count);
 	for (size_t i = 0; i < n; i++)
@@ -181,11 +192,11 @@ void engine_step(struct vb_engine *e, const int32_t *ids, int64_t n, int64_t fir
 	program_run(e->setup.program, e->team, &step);
 }
 
-static void record(struct vb_token *token, const struct log_row *row, int32_t id, struct vb_top *top, int n_top)
+static void record(struct vb_token *token, const struct log_row *row, int32_t id, struct vb_top *top, size_t n_top)
 {
-	*token = (struct vb_token){ .id = id, .logprob = log_row_prob(row, id), .top = top, .n_top = n_top };
+	*token = (struct vb_token){ .id = id, .logprob = log_row_prob(row, id), .top = top, .n_top = (int)n_top };
 	if (n_top > 0)
-		log_row_top(row, n_top, top);
+		log_row_top(row, (int)n_top, top);
 }
 
 static int check_finite(const struct log_row *row, int64_t position)
@@ -205,7 +216,6 @@ static int score_chunk(struct generation *g, int64_t first, int64_t n)
 	int64_t last = (int64_t)g->prompt.n - 1; /* the last token's logits belong to the answer */
 	if (first + n > last)
 		n = last - first;
-	size_t n_top = (size_t)g->r->prompt_logprobs;
 	for (int64_t done = 0; done < n; done += max_rows) {
 		int64_t rows = n - done < max_rows ? n - done : max_rows;
 		for (int64_t i = 0; i < rows; i++)
@@ -217,7 +227,7 @@ static int score_chunk(struct generation *g, int64_t first, int64_t n)
 			log_row_of(&row, e->log_softmax, logits + i * n_vocab, n_vocab);
 			TRY(check_finite(&row, (int64_t)next));
 			record(&g->result->prompt_tokens[next], &row, g->prompt.id[next],
-			       g->prompt_top + next * n_top, (int)n_top);
+			       g->prompt_top + next * g->n_prompt_top, g->n_prompt_top);
 		}
 	}
 	return VB_OK;
@@ -281,12 +291,23 @@ static int emit(struct generation *g, const struct vb_token *token, bool last)
 	if (last && !s->stopped)
 		n = s->pending.len;
 	TRY(buf_append(&g->text, s->pending.data ? s->pending.data : "", n));
+	stopper_drop(s, n);
 	if (g->on_token && (token || n)) {
 		struct vb_event event = { .token = token, .text = g->text.data + g->text.len - n, .text_len = n };
 		if (g->on_token(g->user, &event) != 0)
 			return VB_ECANCELLED;
 	}
-	stopper_drop(s, n);
+	return VB_OK;
+}
+
+/* Ends the text: what was held back is no part of a stop string, unless its last bytes make it one. */
+static int emit_rest(struct generation *g)
+{
+	if (g->detokenizer && !g->stopper.stopped)
+		TRY(detokenizer_flush(g->detokenizer, &g->stopper.pending));
+	TRY(emit(g, NULL, true));
+	if (g->stopper.stopped)
+		g->result->finish = VB_FINISH_STOP;
 	return VB_OK;
 }
 
@@ -303,10 +324,11 @@ static int accept(struct generation *g, int32_t id, const float *logits)
 		struct log_row row;
 		log_row_of(&row, e->log_softmax, logits, program_n_vocab(e->setup.program));
 		TRY(check_finite(&row, (int64_t)(g->prompt.n + i)));
-		record(&res->tokens[i], &row, id, g->top + i * (size_t)g->r->logprobs, g->r->logprobs);
+		record(&res->tokens[i], &row, id, g->top + i * g->n_top, g->n_top);
 		token = res->tokens[i];
 	}
-	if (g->detokenizer)
+	/* Embeddings are often padded: an id behind the tokeniser's last has no text. */
+	if (g->detokenizer && id < tokenizer_vocab_size(e->tokenizer->t))
 		TRY(detokenizer_push(g->detokenizer, id, &g->stopper.pending));
 	g->last_token = clock_s();
 	if (i == 0)
@@ -342,9 +364,7 @@ static int decode(struct generation *g, const float *logits)
 		int32_t row = 0;
 		logits = program_head(e->setup.program, e->team, &row, 1);
 	}
-	if (g->detokenizer && !g->stopper.stopped)
-		TRY(detokenizer_flush(g->detokenizer, &g->stopper.pending));
-	return emit(g, NULL, true);
+	return emit_rest(g);
 }
 
 static void finish(struct generation *g)
@@ -365,7 +385,7 @@ int vb_generate(struct vb_engine *e, const struct vb_request *r, vb_token_fn *on
 {
 	if (!e || !r || !result)
 		FAIL(VB_EINVAL, "invalid call: vb_generate: engine, request and result must not be NULL");
-	*result = (struct vb_result){ .finish = VB_FINISH_ERROR };
+	*result = (struct vb_result){ 0 };
 	TRY(check_request(r));
 	if (atomic_exchange(&e->busy, true))
 		FAIL(VB_ESTATE, "engine busy: vb_generate: one generation at a time: wait for it, or open another "
@@ -380,6 +400,12 @@ int vb_generate(struct vb_engine *e, const struct vb_request *r, vb_token_fn *on
 	TRY_TO(out, prefill(&g, &logits));
 	TRY_TO(out, decode(&g, logits));
 out:
+	if (rc == VB_ECANCELLED) {
+		/* The caller wants no more calls, but what was held back belongs to what was made. */
+		g.on_token = NULL;
+		int rest = emit_rest(&g);
+		rc = rest == VB_OK ? rc : rest;
+	}
 	if (rc == VB_OK || rc == VB_ECANCELLED) {
 		finish(&g);
 		if (rc == VB_ECANCELLED) {

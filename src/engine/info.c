@@ -1,7 +1,12 @@
-/* info.c - what an engine is and what would serve a model, as JSON. */
+/* info.c - what an engine is and what would serve a model, as JSON.
+ *
+ * Nothing is left out of an answer for want of memory: what cannot be built is NULL, and so is all that would hold it.
+ */
 #include "engine_internal.h"
 
+#include "base/mem.h"
 #include "base/status.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -23,12 +28,45 @@ static bool same_choice(const struct program_choice *a, const struct program_cho
 	return (a->layer < 0) == (b->layer < 0);
 }
 
+/* The list with one more item; NULL, and both dropped, where either is NULL. */
+static json_t *with_item(json_t *list, json_t *item)
+{
+	if (json_array_append_new(list, item) == 0)
+		return list;
+	json_decref(list);
+	return NULL;
+}
+
+/* The same of an object and a key. */
+static json_t *with_key(json_t *o, const char *key, json_t *value)
+{
+	if (json_object_set_new(o, key, value) == 0)
+		return o;
+	json_decref(o);
+	return NULL;
+}
+
+json_t *path_json(const char *path)
+{
+	if (utf8_valid(path, strlen(path)))
+		return json_string(path);
+	char *text = mem_strdup(path);
+	if (!text)
+		return NULL;
+	for (char *c = text; *c; c++)
+		if ((unsigned char)*c >= 0x80)
+			*c = '?';
+	json_t *v = json_string(text);
+	mem_free(text);
+	return v;
+}
+
 static json_t *refusals(const struct pick *pick)
 {
 	json_t *list = json_array();
 	for (int i = 0; i < pick->n_refused; i++)
-		json_array_append_new(list, json_pack("{s:s, s:s}", "backend", pick->refused[i].kernel, "reason",
-						      pick->refused[i].reason));
+		list = with_item(list, json_pack("{s:s, s:s}", "backend", pick->refused[i].kernel, "reason",
+						 pick->refused[i].reason));
 	return list;
 }
 
@@ -92,9 +130,9 @@ static json_t *choices(const struct program *p, const char *only)
 						"request", request_json(&c), "use",
 						n_uses == 3 ? attention_uses[u] : "all", "refused",
 						refusals(c.pick));
-			json_object_set_new(row, "backend",
-					    c.pick->row >= 0 ? json_string(c.pick->kernel) : json_null());
-			json_array_append_new(rows, row);
+			row = with_key(row, "backend",
+				       c.pick->row >= 0 ? json_string(c.pick->kernel) : json_null());
+			rows = with_item(rows, row);
 		}
 	}
 	return rows;
@@ -111,10 +149,11 @@ static json_t *memory_json(const struct setup *s)
 			      (json_int_t)s->memory.activations, "workspace", (json_int_t)s->memory.workspace,
 			      "available", (json_int_t)s->facts.memory, "longest_context", (json_int_t)s->context);
 	if (s->context_why[0])
-		json_object_set_new(o, "context_why", json_string(s->context_why));
+		o = with_key(o, "context_why", json_string(s->context_why));
 	return o;
 }
 
+/* Takes o. */
 static int give_text(json_t *o, char **json)
 {
 	*json = o ? json_text(o) : NULL;
@@ -128,15 +167,20 @@ int vb_engine_info(const struct vb_engine *e, char **json)
 {
 	if (!e || !json)
 		FAIL(VB_EINVAL, "invalid call: vb_engine_info: no argument may be NULL");
+	*json = NULL;
 	const struct setup *s = &e->setup;
 	json_t *attention = json_array(), *row;
 	json_t *rows = choices(s->program, "attention");
 	size_t i;
 	json_array_foreach(rows, i, row)
-		json_array_append_new(attention, json_pack("{s:O, s:O}", "layers", json_object_get(row, "layers"),
+		attention = with_item(attention, json_pack("{s:O, s:O}", "layers", json_object_get(row, "layers"),
 							   "backend", json_object_get(row, "backend")));
+	if (!rows) {
+		json_decref(attention);
+		attention = NULL;
+	}
 	json_decref(rows);
-	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:f, s:o, s:o}", "model", e->model_dir,
+	json_t *o = json_pack("{s:o, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:f, s:o, s:o}", "model", path_json(e->model_dir),
 			      "family", model_family_name(s->config), "device", "cpu", "device_why", s->device_why,
 			      "dtype", dtype_name(s->compute), "threads", s->n_threads, "context",
 			      (json_int_t)s->context, "page_size", (json_int_t)s->page_size, "prefill_chunk",
@@ -155,12 +199,12 @@ int vb_explain(const char *model_dir, const struct vb_options *options, const ch
 	json_t *o = json_pack("{s:o, s:s, s:s}", "facts", hw_facts_json(&s.facts), "device", "cpu", "device_why",
 			      s.device_why);
 	if (model_dir) {
-		json_object_set_new(o, "model", json_string(model_dir));
-		json_object_set_new(o, "family", json_string(model_family_name(s.config)));
-		json_object_set_new(o, "dtype", json_string(dtype_name(s.compute)));
-		json_object_set_new(o, "threads", json_integer(s.n_threads));
-		json_object_set_new(o, "layers", choices(s.program, NULL));
-		json_object_set_new(o, "memory", memory_json(&s));
+		o = with_key(o, "model", path_json(model_dir));
+		o = with_key(o, "family", json_string(model_family_name(s.config)));
+		o = with_key(o, "dtype", json_string(dtype_name(s.compute)));
+		o = with_key(o, "threads", json_integer(s.n_threads));
+		o = with_key(o, "layers", choices(s.program, NULL));
+		o = with_key(o, "memory", memory_json(&s));
 	}
 	int rc = give_text(o, json);
 	if (rc == VB_OK && s.pick_rc != VB_OK)

@@ -55,7 +55,7 @@ int vb_inspect(const char *model_dir, char **json)
 	int rc;
 	TRY_TO(out, buf_printf(&path, "%s/config.json", model_dir));
 	TRY_TO(out, json_read_file(&config, path.data, CONFIG_MAX));
-	answer = json_pack("{s:s, s:O}", "model", model_dir, "config", config);
+	answer = json_pack("{s:o, s:O}", "model", path_json(model_dir), "config", config);
 	if (!answer)
 		FAIL_TO(out, VB_ENOMEM, "out of memory: vb_inspect");
 	TRY_TO(out, add_tensors(answer, model_dir));

@@ -9,6 +9,8 @@
 
 /* Share of the free memory that the KV cache may take where no option says how much. */
 #define KV_SHARE 0.8
+/* Positions are 32-bit numbers in kernels and plans, with room for a page. */
+#define MAX_CONTEXT (((int64_t)1 << 30) - 65536)
 
 static void log_to_user(void *user, enum log_level level, const char *text)
 {
@@ -24,8 +26,9 @@ static int check_options(const struct vb_options *o)
 		FAIL(VB_EINVAL, "invalid options: a name is NULL: call vb_options_default first");
 	if (o->page_size < 0 || (o->page_size & (o->page_size - 1)) || o->page_size > 65536)
 		FAIL(VB_EINVAL, "invalid --page-size: %lld: use a power of two up to 65536", (long long)o->page_size);
-	if (o->context < 0 || o->context > INT32_MAX)
-		FAIL(VB_EINVAL, "invalid --context: %lld: use 1 to %d", (long long)o->context, INT32_MAX);
+	if (o->context < 0 || o->context > MAX_CONTEXT)
+		FAIL(VB_EINVAL, "invalid --context: %lld: use 1 to %lld", (long long)o->context,
+		     (long long)MAX_CONTEXT);
 	if (o->max_batch < 0 || o->max_batch > 65536)
 		FAIL(VB_EINVAL, "invalid --max-batch: %lld: use 1 to 65536", (long long)o->max_batch);
 	if (o->prefill_chunk < 0 || o->prefill_chunk > 65536)
@@ -101,6 +104,8 @@ static int build_program(struct setup *s, int64_t context)
 	TRY(program_create(&s->program, &config));
 	TRY(model_build(s->program, s->config));
 	s->pick_rc = program_pick(s->program);
+	if (s->pick_rc == VB_ENOMEM)
+		return s->pick_rc;
 	if (s->pick_rc != VB_OK)
 		snprintf(s->pick_message, sizeof s->pick_message, "%s", vb_errmsg());
 	s->context = context;
@@ -111,18 +116,31 @@ static int build_program(struct setup *s, int64_t context)
 static int size_cache(struct setup *s)
 {
 	int64_t wanted_context = s->options.context ? s->options.context : s->config->max_position;
+	if (wanted_context > MAX_CONTEXT)
+		wanted_context = MAX_CONTEXT;
 	TRY(build_program(s, wanted_context));
 	program_memory(s->program, &s->memory);
+	uint64_t taken = s->memory.weights + s->memory.activations + s->memory.workspace;
+	if (!s->options.kv_memory && taken >= s->facts.memory)
+		FAIL(VB_ELIMIT, "not enough memory: %s: %.1f MiB for weights and %.1f MiB for buffers, but %.1f MiB are "
+				"available: use a smaller model, or lower --prefill-chunk and --max-batch", s->config->where,
+		     (double)s->memory.weights / 0x1p20, (double)(taken - s->memory.weights) / 0x1p20,
+		     (double)s->facts.memory / 0x1p20);
 	uint64_t page_bytes = s->memory.kv_per_token * (uint64_t)s->page_size;
 	int64_t pages_each = (wanted_context + s->page_size - 1) / s->page_size;
 	uint64_t budget = s->options.kv_memory;
-	if (!budget) {
-		uint64_t taken = s->memory.weights + s->memory.activations + s->memory.workspace;
-		uint64_t left = s->facts.memory > taken ? s->facts.memory - taken : 0;
-		budget = (uint64_t)((double)left * KV_SHARE);
-	}
+	if (!budget)
+		budget = (uint64_t)((double)(s->facts.memory - taken) * KV_SHARE);
 	int64_t fits = page_bytes ? (int64_t)(budget / page_bytes) : pages_each * s->max_batch;
 	s->n_pages = pages_each * s->max_batch < fits ? pages_each * s->max_batch : fits;
+	s->n_pages = s->n_pages < INT32_MAX ? s->n_pages : INT32_MAX;
+	/* Weights in the file's own form may exceed the memory: they are mapped. What is allocated may not. */
+	uint64_t allocated = taken - (s->options.random_weights ? 0 : s->memory.weights);
+	if (allocated + (uint64_t)s->n_pages * page_bytes > s->facts.memory)
+		FAIL(VB_ELIMIT, "not enough memory: %.1f MiB for keys and values and %.1f MiB more, but %.1f MiB are "
+				"available: lower --kv-memory, --max-batch or --prefill-chunk",
+		     (double)((uint64_t)s->n_pages * page_bytes) / 0x1p20, (double)allocated / 0x1p20,
+		     (double)s->facts.memory / 0x1p20);
 	if (s->n_pages >= pages_each)
 		return VB_OK;
 	int64_t context = s->n_pages * s->page_size;

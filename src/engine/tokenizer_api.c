@@ -18,7 +18,10 @@ int vb_tokenizer_open(struct vb_tokenizer **out, const char *model_dir)
 	TRY_TO(out, tokenizer_open(&t->t, model_dir));
 	const char *source = tokenizer_chat_template(t->t);
 	/* A template that cannot be used takes chats away, not the model. */
-	if (source && chat_template_compile(&t->chat, source, strlen(source), model_dir) != VB_OK) {
+	int chat_rc = source ? chat_template_compile(&t->chat, source, strlen(source), model_dir) : VB_OK;
+	if (chat_rc == VB_ENOMEM)
+		TRY_TO(out, chat_rc);
+	if (chat_rc != VB_OK) {
 		t->chat_error = mem_strdup(vb_errmsg());
 		if (!t->chat_error)
 			FAIL_TO(out, VB_ENOMEM, "out of memory: vb_tokenizer_open");
