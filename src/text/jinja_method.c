@@ -448,8 +448,6 @@ static int split(struct render *r, struct value s, const struct call *c, bool la
 	TRY(jinja_bind(r, "split", c, params, v));
 	if (v[1].type != J_MISSING)
 		TRY(need_int(r, "split", v[1], &max));
-	if (max < 0)
-		max = INT64_MAX; /* all */
 	TRY(jv_new_list(r, J_LIST, 0, out));
 	if (absent(v[0])) {
 		TRY(last ? rsplit_space(r, s, max, out) : split_space(r, s, max, out));
