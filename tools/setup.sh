@@ -19,8 +19,9 @@ if command -v pkg-config >/dev/null 2>&1; then
 	pkg-config --exists 'libpcre2-8 >= 10.42' || missing="$missing libpcre2-dev"
 	pkg-config --exists libutf8proc || missing="$missing libutf8proc-dev"
 	pkg-config --exists 'cmocka >= 1.1.5' || missing="$missing libcmocka-dev"
+	pkg-config --exists 'libxxhash >= 0.8' || missing="$missing libxxhash-dev"
 else
-	missing="$missing pkg-config libjansson-dev libpcre2-dev libutf8proc-dev libcmocka-dev"
+	missing="$missing pkg-config libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libcmocka-dev"
 fi
 # Test-only Python packages live in .venv; the copy of requirements.txt in it says what it holds.
 make_venv=

@@ -1,4 +1,4 @@
-#include "kv/kv.h"
+#include "kv/pages.h"
 
 #include "base/mem.h"
 #include "base/status.h"

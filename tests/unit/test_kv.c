@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/status.h"
-#include "kv/kv.h"
+#include "kv/pages.h"
 
 #include <stdbool.h>
 #include <string.h>
