@@ -34,17 +34,24 @@ static inline __attribute__((always_inline)) void step(const struct linear_args 
 
 static inline __attribute__((always_inline)) void tile(const struct linear_args *a, int64_t n, int64_t t,
 						       enum dtype x_type, enum dtype w_type, const int rows,
-						       const int tokens)
+						       const int tokens, const bool fetch)
 {
 	int64_t w = n * a->k, x = t * a->x_stride, k = 0;
+	const char *ahead = a->w;
+	const int shift = w_type == DTYPE_F32 ? 2 : 1;
 	__m256 sum[ROWS][TOKENS];
 #pragma GCC unroll 8
 	for (int r = 0; r < rows; r++)
 #pragma GCC unroll 8
 		for (int c = 0; c < tokens; c++)
 			sum[r][c] = _mm256_setzero_ps();
-	for (; k + 8 <= a->k; k += 8)
+	for (; k + 8 <= a->k; k += 8) {
+		if (fetch)
+#pragma GCC unroll 8
+			for (int r = 0; r < rows; r++)
+				_mm_prefetch(ahead + ((w + (rows + r) * a->k + k) << shift), _MM_HINT_T1);
 		step(a, w + k, x + k, 8, sum, x_type, w_type, rows, tokens);
+	}
 	if (k < a->k)
 		step(a, w + k, x + k, a->k - k, sum, x_type, w_type, rows, tokens);
 #pragma GCC unroll 8
@@ -56,53 +63,55 @@ static inline __attribute__((always_inline)) void tile(const struct linear_args 
 
 static inline __attribute__((always_inline)) void tile_rows(const struct linear_args *a, int64_t n, int64_t t,
 							    enum dtype x_type, enum dtype w_type, const int rows,
-							    int tokens)
+							    int tokens, const bool fetch)
 {
 	switch (tokens) {
 	case 1:
-		tile(a, n, t, x_type, w_type, rows, 1);
+		tile(a, n, t, x_type, w_type, rows, 1, fetch);
 		break;
 	case 2:
-		tile(a, n, t, x_type, w_type, rows, 2);
+		tile(a, n, t, x_type, w_type, rows, 2, fetch);
 		break;
 	default:
-		tile(a, n, t, x_type, w_type, rows, 3);
+		tile(a, n, t, x_type, w_type, rows, 3, fetch);
 	}
 }
 
 static inline __attribute__((always_inline)) void tile_any(const struct linear_args *a, int64_t n, int64_t t, int rows,
-							   int tokens, enum dtype x_type, enum dtype w_type)
+							   int tokens, enum dtype x_type, enum dtype w_type, bool fetch)
 {
-	if (rows == ROWS)
-		tile_rows(a, n, t, x_type, w_type, ROWS, tokens);
-	else
+	if (rows < ROWS)
 		for (int r = 0; r < rows; r++)
-			tile_rows(a, n + r, t, x_type, w_type, 1, tokens);
+			tile_rows(a, n + r, t, x_type, w_type, 1, tokens, false);
+	else if (fetch)
+		tile_rows(a, n, t, x_type, w_type, ROWS, tokens, true);
+	else
+		tile_rows(a, n, t, x_type, w_type, ROWS, tokens, false);
 }
 
-static void tile_f32(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens)
+static void tile_f32(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens, bool fetch)
 {
-	tile_any(a, n, t, rows, tokens, DTYPE_F32, DTYPE_F32);
+	tile_any(a, n, t, rows, tokens, DTYPE_F32, DTYPE_F32, fetch);
 }
 
-static void tile_f32_bf16(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens)
+static void tile_f32_bf16(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens, bool fetch)
 {
-	tile_any(a, n, t, rows, tokens, DTYPE_F32, DTYPE_BF16);
+	tile_any(a, n, t, rows, tokens, DTYPE_F32, DTYPE_BF16, fetch);
 }
 
-static void tile_f32_f16(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens)
+static void tile_f32_f16(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens, bool fetch)
 {
-	tile_any(a, n, t, rows, tokens, DTYPE_F32, DTYPE_F16);
+	tile_any(a, n, t, rows, tokens, DTYPE_F32, DTYPE_F16, fetch);
 }
 
-static void tile_bf16(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens)
+static void tile_bf16(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens, bool fetch)
 {
-	tile_any(a, n, t, rows, tokens, DTYPE_BF16, DTYPE_BF16);
+	tile_any(a, n, t, rows, tokens, DTYPE_BF16, DTYPE_BF16, fetch);
 }
 
-static void tile_f16(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens)
+static void tile_f16(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens, bool fetch)
 {
-	tile_any(a, n, t, rows, tokens, DTYPE_F16, DTYPE_F16);
+	tile_any(a, n, t, rows, tokens, DTYPE_F16, DTYPE_F16, fetch);
 }
 
 const char *linear_avx2_refuse(const struct linear_request *r)

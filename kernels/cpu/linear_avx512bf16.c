@@ -30,7 +30,7 @@ static inline __attribute__((always_inline)) void step(const uint16_t *w, int64_
 }
 
 static inline __attribute__((always_inline)) void tile(const struct linear_args *a, int64_t n, int64_t t,
-						       const int rows, const int tokens)
+						       const int rows, const int tokens, const bool fetch)
 {
 	const uint16_t *w = (const uint16_t *)a->w + n * a->k;
 	const uint16_t *x = (const uint16_t *)a->x + t * a->x_stride;
@@ -41,8 +41,13 @@ static inline __attribute__((always_inline)) void tile(const struct linear_args 
 #pragma GCC unroll 8
 		for (int c = 0; c < tokens; c++)
 			sum[r][c] = _mm512_setzero_ps();
-	for (; k + 32 <= a->k; k += 32)
+	for (; k + 32 <= a->k; k += 32) {
+		if (fetch)
+#pragma GCC unroll 8
+			for (int r = 0; r < rows; r++)
+				_mm_prefetch((const char *)(w + (rows + r) * a->k + k), _MM_HINT_T1);
 		step(w + k, a->k, x + k, a->x_stride, 0xffffffffu, sum, rows, tokens);
+	}
 	if (k < a->k)
 		step(w + k, a->k, x + k, a->x_stride, avx512_mask32(a->k - k), sum, rows, tokens);
 #pragma GCC unroll 8
@@ -53,30 +58,32 @@ static inline __attribute__((always_inline)) void tile(const struct linear_args 
 }
 
 static inline __attribute__((always_inline)) void tile_rows(const struct linear_args *a, int64_t n, int64_t t,
-							    const int rows, int tokens)
+							    const int rows, int tokens, const bool fetch)
 {
 	switch (tokens) {
 	case 1:
-		tile(a, n, t, rows, 1);
+		tile(a, n, t, rows, 1, fetch);
 		break;
 	case 2:
-		tile(a, n, t, rows, 2);
+		tile(a, n, t, rows, 2, fetch);
 		break;
 	case 3:
-		tile(a, n, t, rows, 3);
+		tile(a, n, t, rows, 3, fetch);
 		break;
 	default:
-		tile(a, n, t, rows, 4);
+		tile(a, n, t, rows, 4, fetch);
 	}
 }
 
-static void tile_any(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens)
+static void tile_any(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens, bool fetch)
 {
-	if (rows == ROWS)
-		tile_rows(a, n, t, ROWS, tokens);
-	else
+	if (rows < ROWS)
 		for (int r = 0; r < rows; r++)
-			tile_rows(a, n + r, t, 1, tokens);
+			tile_rows(a, n + r, t, 1, tokens, false);
+	else if (fetch)
+		tile_rows(a, n, t, ROWS, tokens, true);
+	else
+		tile_rows(a, n, t, ROWS, tokens, false);
 }
 
 const char *linear_avx512bf16_refuse(const struct linear_request *r)

@@ -87,7 +87,7 @@ double limit_loop_scalar(int64_t rounds)
 	volatile float seed = 1;
 	float s[8], factor = seed;
 	for (int i = 0; i < 8; i++)
-		s[i] = seed;
+		s[i] = (float)i * seed;
 	for (int64_t r = 0; r < rounds; r++)
 		for (int i = 0; i < 8; i++)
 			s[i] = s[i] * factor + factor;

@@ -12,7 +12,7 @@ double limit_loop_avx2(int64_t rounds)
 	__m256 sum[CHAINS], factor = _mm256_set1_ps(seed);
 #pragma GCC unroll 16
 	for (int i = 0; i < CHAINS; i++)
-		sum[i] = factor;
+		sum[i] = _mm256_set1_ps((float)i * seed); /* equal chains would be computed once */
 	for (int64_t r = 0; r < rounds; r++) {
 #pragma GCC unroll 16
 		for (int i = 0; i < CHAINS; i++)

@@ -13,7 +13,7 @@ double limit_loop_avx512bf16(int64_t rounds)
 	__m512bh factor = _mm512_cvtne2ps_pbh(one, one);
 #pragma GCC unroll 16
 	for (int i = 0; i < CHAINS; i++)
-		sum[i] = one;
+		sum[i] = _mm512_set1_ps((float)i * seed); /* equal chains would be computed once */
 	for (int64_t r = 0; r < rounds; r++) {
 #pragma GCC unroll 16
 		for (int i = 0; i < CHAINS; i++)
