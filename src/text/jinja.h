@@ -28,7 +28,7 @@ enum {
 	JINJA_MAX_SOURCE = 1 << 20,
 	JINJA_MAX_TREE = 192 << 20,   /* bytes of the syntax tree */
 	JINJA_MAX_NESTING = 200,      /* of the source, of calls, and of printed values */
-	JINJA_MAX_DEPTH = 2000,       /* nested steps of a rendering: bounds the C stack */
+	JINJA_MAX_DEPTH = 1000,       /* nested steps of a rendering: keeps the C stack under 1 MiB */
 	JINJA_MAX_STEPS = 10000000,   /* 64 bytes copied count as a step */
 	JINJA_MAX_STRING = 64 << 20,  /* bytes of any string, the result included */
 	JINJA_MAX_MEMORY = 384 << 20, /* bytes of a rendering */
@@ -410,6 +410,11 @@ int jinja_make_function(struct render *r, const char *name, struct value *out); 
 /* Names the parameters: v[i] is the argument for params[i] or J_MISSING. params ends with NULL. */
 int jinja_bind(struct render *r, const char *who, const struct call *c, const char *const *params,
 	       struct value *v);
+/* Positional arguments alone, `min` to `max` of them. */
+int jinja_positional(struct render *r, const char *who, const struct call *c, size_t min, size_t max);
+int jinja_need_int(struct render *r, const char *who, struct value v, int64_t *out);
+/* An argument of a filter; dflt where it was not given. */
+int jinja_int_argument(struct render *r, const char *who, struct value v, int64_t dflt, int64_t *out);
 
 /* ---- jinja_value.c ---- */
 
@@ -473,6 +478,10 @@ static inline double jv_as_float(struct value v)
 {
 	return v.type == J_FLOAT ? v.f : (double)jv_as_int(v);
 }
+static inline bool jv_absent(struct value v) /* as an argument */
+{
+	return v.type == J_MISSING || v.type == J_NONE;
+}
 const char *jv_type_name(struct value v);
 /* The text stays where it is: a literal or from the arena. */
 struct value jv_undefined(const char *hint);
@@ -516,8 +525,11 @@ struct json_style {
 int jv_to_json(struct render *r, struct jinja_text *t, struct value v, const struct json_style *style);
 int jinja_strftime(struct render *r, struct value format, struct value *out);
 
-/* ---- jinja_filter.c, jinja_method.c, jinja_math.c ---- */
+/* ---- jinja_filter.c, jinja_sequence.c, jinja_predicate.c, jinja_method.c, jinja_str.c, jinja_math.c ---- */
 
+/* Tables end with a NULL name. */
+extern const struct jinja_builtin jinja_sequence_filters[];
+extern const struct jinja_builtin jinja_str_methods[];
 const struct jinja_builtin *jinja_find_filter(const char *name, size_t n);
 const struct jinja_builtin *jinja_find_test(const char *name, size_t n);
 int jv_attr(struct render *r, struct value v, struct value name, struct value *out); /* v.name */

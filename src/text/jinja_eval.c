@@ -165,6 +165,36 @@ int jinja_bind(struct render *r, const char *who, const struct call *c, const ch
 	return VB_OK;
 }
 
+int jinja_positional(struct render *r, const char *who, const struct call *c, size_t min, size_t max)
+{
+	if (c->n_kw)
+		JFAIL(r, "%s() takes no keyword arguments", who);
+	if (c->n < min || c->n > max)
+		JFAIL(r, "%s() takes %zu to %zu arguments, %zu given", who, min, max, c->n);
+	return VB_OK;
+}
+
+int jinja_need_int(struct render *r, const char *who, struct value v, int64_t *out)
+{
+	if (v.type == J_UNDEFINED)
+		return jv_use_undefined(r, v);
+	if (!jv_is_int(v))
+		JFAIL(r, "%s() argument must be int, not %s", who, jv_type_name(v));
+	*out = jv_as_int(v);
+	return VB_OK;
+}
+
+int jinja_int_argument(struct render *r, const char *who, struct value v, int64_t dflt, int64_t *out)
+{
+	*out = dflt;
+	if (v.type == J_MISSING)
+		return VB_OK;
+	if (!jv_is_int(v))
+		JFAIL(r, "%s: expected an integer, found %s", who, jv_type_name(v));
+	*out = jv_as_int(v);
+	return VB_OK;
+}
+
 /* ---- calls ---- */
 
 /* The text that a body prints. What a `break` inside cut short is still returned; r->flow tells. */
