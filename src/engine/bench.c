@@ -110,11 +110,12 @@ static int check_spec(const struct vb_engine *e, const struct vb_bench_spec *s)
 	if (s->batch > e->setup.max_batch)
 		FAIL(VB_EINVAL, "invalid --batch: %lld: the engine was opened with --max-batch %lld",
 		     (long long)s->batch, (long long)e->setup.max_batch);
-	int64_t longest = s->prompt_tokens > s->depth + s->decode_tokens ? s->prompt_tokens
-									 : s->depth + s->decode_tokens;
-	if (longest > e->setup.context)
-		FAIL(VB_ELIMIT, "benchmark too long: %lld tokens, the context holds %lld: raise --context",
-		     (long long)longest, (long long)e->setup.context);
+	/* Subtracted, not added: any number may have been asked for. */
+	int64_t context = e->setup.context;
+	if (s->prompt_tokens > context || s->depth > context || s->decode_tokens > context - s->depth)
+		FAIL(VB_ELIMIT, "benchmark too long: a prompt of %lld, %lld after a depth of %lld: the context holds "
+				"%lld tokens: raise --context", (long long)s->prompt_tokens,
+		     (long long)s->decode_tokens, (long long)s->depth, (long long)context);
 	return VB_OK;
 }
 
