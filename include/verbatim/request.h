@@ -36,9 +36,9 @@ struct vb_request {
 	const char *chat; /* JSON for the chat template: an array of messages, or an object with "messages" and more */
 
 	int64_t max_tokens; /* at most so many generated tokens; default 256 */
-	int64_t min_tokens; /* no end before so many; default 0 */
+	int64_t min_tokens; /* no end token and no stop string counts before so many; default 0 */
 	struct vb_sampling sampling;
-	const char *const *stop; /* the answer ends before the first of these strings; borrowed */
+	const char *const *stop; /* UTF-8: the answer ends before the one of these that is complete first; borrowed */
 	size_t n_stop;
 	bool ignore_eos;
 	int logprobs;        /* -1: none; N >= 0: of each generated token, with the N most probable */

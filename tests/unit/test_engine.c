@@ -455,6 +455,64 @@ static void test_padded_vocabulary(void **state)
 	assert_int_equal(system(command), 0);
 }
 
+/* The tokeniser by itself agrees with the engine's. */
+static void test_tokenizer(void **state)
+{
+	(void)state;
+	const char *dir = source_path("models/demo");
+	struct vb_tokenizer *t = (struct vb_tokenizer *)1;
+	int32_t *ids;
+	size_t n, len;
+	char *text;
+	need_failure(vb_tokenizer_open(NULL, dir), VB_EINVAL, WORDS("vb_tokenizer_open"));
+	need_failure(vb_tokenizer_open(&t, NULL), VB_EINVAL, WORDS("vb_tokenizer_open"));
+	need_failure(vb_tokenizer_open(&t, golden(plain)), VB_ENOTFOUND, WORDS("tokenizer.json"));
+	assert_null(t);
+	vb_tokenizer_close(NULL);
+	vb_tokenizer_close(&t);
+	need(vb_tokenizer_open(&t, dir));
+	need_failure(vb_tokenize(t, NULL, 1, true, true, &ids, &n), VB_EINVAL, WORDS("vb_tokenize"));
+	need_failure(vb_tokenize(t, "x", 1, true, true, NULL, &n), VB_EINVAL, WORDS("vb_tokenize"));
+	need_failure(vb_tokenize(NULL, "x", 1, true, true, &ids, &n), VB_EINVAL, WORDS("vb_tokenize"));
+	need_failure(vb_detokenize(t, NULL, 1, true, &text, &len), VB_EINVAL, WORDS("vb_detokenize"));
+	need_failure(vb_detokenize(t, (int32_t[]){ 1 << 30 }, 1, true, &text, &len), VB_EINVAL, WORDS("1073741824"));
+	need_failure(vb_render_chat(t, NULL, true, &text, &len), VB_EINVAL, WORDS("vb_render_chat"));
+	assert_int_equal(vb_tokenizer_vocab_size(NULL), 0);
+	need(vb_tokenize(t, "", 0, false, false, &ids, &n));
+	assert_int_equal(n, 0);
+	vb_free(ids);
+
+	struct vb_options o = small_options();
+	struct vb_engine *e = open_engine(source_path("models/demo"), &o);
+	struct vb_result result;
+	struct vb_request r = story(0);
+	need(vb_generate(e, &r, NULL, NULL, &result));
+	need(vb_tokenize(t, r.prompt, r.prompt_len, true, true, &ids, &n));
+	assert_int_equal(n, result.n_prompt_ids);
+	assert_memory_equal(ids, result.prompt_ids, n * sizeof *ids);
+	need(vb_detokenize(t, ids, n, true, &text, &len));
+	assert_string_equal(text, r.prompt);
+	vb_free(text);
+	vb_free(ids);
+	vb_result_free(&result);
+	/* A conversation is the rendered template, its special tokens parsed. */
+	vb_request_default(&r);
+	r.chat = "[{\"role\":\"user\",\"content\":\"Hi there.\"}]";
+	r.max_tokens = 0;
+	need(vb_generate(e, &r, NULL, NULL, &result));
+	need(vb_render_chat(t, r.chat, true, &text, &len));
+	assert_non_null(strstr(text, "Hi there."));
+	need(vb_tokenize(t, text, len, false, true, &ids, &n));
+	assert_int_equal(n, result.n_prompt_ids);
+	assert_memory_equal(ids, result.prompt_ids, n * sizeof *ids);
+	vb_free(text);
+	vb_free(ids);
+	vb_result_free(&result);
+	need(vb_engine_close(&e));
+	vb_tokenizer_close(&t);
+	assert_null(t);
+}
+
 /* ---- Cancelling, and more than one thread ---- */
 
 static void test_cancel_from_callback(void **state)
@@ -591,6 +649,38 @@ static void test_reentry(void **state)
 	struct vb_result result;
 	need(vb_generate(e, &r, call_back, e, &result));
 	vb_result_free(&result);
+	need(vb_engine_close(&e));
+}
+
+static void test_bad_benchmarks(void **state)
+{
+	(void)state;
+	struct vb_options o = small_options();
+	struct vb_engine *e = open_engine(golden(plain), &o);
+	struct vb_bench_spec base = { sizeof base, 8, 4, 1, 0, 1 }, s;
+	char *json = NULL;
+	need_failure(vb_bench_model(NULL, &base, &json), VB_EINVAL, WORDS("vb_bench_model"));
+	need_failure(vb_bench_model(e, NULL, &json), VB_EINVAL, WORDS("vb_bench_model"));
+	need_failure(vb_bench_model(e, &base, NULL), VB_EINVAL, WORDS("vb_bench_model"));
+#define BAD(field, value, rc, ...)                                              \
+	do {                                                                    \
+		s = base;                                                       \
+		s.field = (value);                                              \
+		need_failure(vb_bench_model(e, &s, &json), (rc), WORDS(__VA_ARGS__)); \
+		assert_null(json);                                              \
+	} while (0)
+	BAD(size, 3, VB_EINVAL, "size");
+	BAD(repeat, 0, VB_EINVAL, "--repeat");
+	BAD(repeat, INT32_MAX, VB_EINVAL, "--repeat");
+	BAD(prompt_tokens, 0, VB_EINVAL, "positive");
+	BAD(decode_tokens, -1, VB_EINVAL, "positive");
+	BAD(depth, -1, VB_EINVAL, "depth");
+	BAD(batch, 2, VB_EINVAL, "--max-batch");
+	BAD(prompt_tokens, 161, VB_ELIMIT, "--context");
+	BAD(depth, 157, VB_ELIMIT, "--context");
+	BAD(depth, INT64_MAX, VB_ELIMIT, "--context");
+	BAD(decode_tokens, INT64_MAX, VB_ELIMIT, "--context");
+#undef BAD
 	need(vb_engine_close(&e));
 }
 
@@ -804,9 +894,11 @@ int main(void)
 		cmocka_unit_test(test_text),
 		cmocka_unit_test(test_stop_strings),
 		cmocka_unit_test(test_padded_vocabulary),
+		cmocka_unit_test(test_tokenizer),
 		cmocka_unit_test(test_cancel_from_callback),
 		cmocka_unit_test(test_second_thread),
 		cmocka_unit_test(test_reentry),
+		cmocka_unit_test(test_bad_benchmarks),
 		cmocka_unit_test(test_info),
 		cmocka_unit_test(test_explain),
 		cmocka_unit_test(test_context_fits),
