@@ -56,7 +56,11 @@ fi
 
 if [ -n "$make_venv" ]; then
 	echo "setup: installing the tests' Python packages into .venv" >&2
-	python3 -m venv .venv
-	.venv/bin/python -m pip --quiet --disable-pip-version-check install -r tests/requirements.txt
+	if ! python3 -m venv .venv ||
+		! .venv/bin/python -m pip --quiet --disable-pip-version-check install -r tests/requirements.txt; then
+		echo "setup: error: pip failed, see above: mend the network, or name a Python that has" \
+			"tests/requirements.txt: make test PYTHON=..." >&2
+		exit 1
+	fi
 	cp tests/requirements.txt .venv/requirements.txt
 fi
