@@ -23,7 +23,8 @@ def run_meson(build):
     """Results of `meson test`, from its log: one JSON object a line. -> passed, failed names, skipped names"""
     log = os.path.join(build, "meson-logs", "testlog.json")
     remove(log)
-    status = subprocess.run(["meson", "test", "-C", build, "--no-rebuild", "--print-errorlogs"], cwd=ROOT).returncode
+    status = subprocess.run(["meson", "test", "-C", build, "--no-rebuild", "--print-errorlogs",
+                             "--timeout-multiplier", "4"], cwd=ROOT).returncode
     passed, failed, skipped = 0, [], []
     if os.path.exists(log):
         for line in open(log, encoding="utf-8"):

@@ -19,6 +19,7 @@ static void print_value(const char *key, const json_t *v)
 	for (i = 0; i < sizeof of_bytes / sizeof *of_bytes; i++)
 		bytes |= strcmp(key, of_bytes[i]) == 0;
 	if (json_is_array(v)) {
+		fputs(json_array_size(v) ? "" : "none", stdout);
 		json_array_foreach(v, i, item) {
 			if (i)
 				putchar(' ');

@@ -27,14 +27,14 @@
 
 struct pair_slot {
 	uint64_t key; /* left << 32 | right */
-	uint32_t rank;
-	int32_t id; /* -1: empty */
+	uint32_t rank; /* NO_RANK: empty */
 };
 
 struct bpe {
 	const struct vocab *vocab;
 	struct pair_slot *pair; /* owned */
 	uint64_t pair_mask;
+	uint32_t *merged; /* owned; [n_merges] the token that the merge of that rank makes */
 	uint8_t *whole;    /* owned; [n_ids] the token's text encodes to the token */
 	uint8_t *adjacent; /* owned; NULL: the text may not be cut */
 	char *prefix, *suffix; /* owned; NULL: none */
@@ -56,22 +56,15 @@ static inline uint64_t pair_hash(uint64_t key)
 	return key ^ key >> 29;
 }
 
-static inline const struct pair_slot *pair_find(const struct bpe *b, uint32_t left, uint32_t right)
+/* The rank of merging two neighbours; NO_RANK: they do not merge. */
+static inline uint32_t pair_rank(const struct bpe *b, uint32_t left, uint32_t right)
 {
 	uint64_t key = (uint64_t)left << 32 | right;
 	for (uint64_t i = pair_hash(key) & b->pair_mask;; i = (i + 1) & b->pair_mask) {
 		const struct pair_slot *s = &b->pair[i];
-		if (s->key == key && s->id >= 0)
-			return s;
-		if (s->id < 0)
-			return NULL;
+		if (s->key == key || s->rank == NO_RANK)
+			return s->rank;
 	}
-}
-
-static inline uint32_t pair_rank(const struct bpe *b, uint32_t left, uint32_t right)
-{
-	const struct pair_slot *s = pair_find(b, left, right);
-	return s ? s->rank : NO_RANK;
 }
 
 /* ---- merging ---- */
@@ -89,7 +82,7 @@ static size_t merge_scan(const struct bpe *b, uint32_t *sym, size_t n)
 				best = i;
 		if (rank[best] == NO_RANK)
 			break;
-		sym[best] = (uint32_t)pair_find(b, sym[best], sym[best + 1])->id;
+		sym[best] = b->merged[rank[best]];
 		n--;
 		for (size_t i = best + 1; i < n; i++) {
 			sym[i] = sym[i + 1];
@@ -149,7 +142,7 @@ static size_t merge_heap(const struct bpe *b, struct scratch *s, uint32_t *word,
 		if (rank[at] != r)
 			continue; /* stale */
 		uint32_t gone = next[at], after = next[gone];
-		sym[at] = (uint32_t)pair_find(b, sym[at], sym[gone])->id;
+		sym[at] = b->merged[r];
 		rank[gone] = NO_RANK;
 		next[at] = after;
 		rank[at] = NO_RANK;
@@ -320,14 +313,14 @@ int bpe_encode(const struct bpe *b, struct scratch *s, const char *text, size_t 
 
 /* ---- loading ---- */
 
-static int pair_put(struct bpe *b, uint32_t left, uint32_t right, uint32_t rank, int32_t id)
+static void pair_put(struct bpe *b, uint32_t left, uint32_t right, uint32_t rank, int32_t id)
 {
 	uint64_t key = (uint64_t)left << 32 | right;
 	uint64_t i = pair_hash(key) & b->pair_mask;
-	while (b->pair[i].id >= 0 && b->pair[i].key != key)
+	while (b->pair[i].rank != NO_RANK && b->pair[i].key != key)
 		i = (i + 1) & b->pair_mask;
-	b->pair[i] = (struct pair_slot){ key, rank, id }; /* of equal merges the last counts */
-	return VB_OK;
+	b->pair[i] = (struct pair_slot){ key, rank }; /* of equal merges the last counts */
+	b->merged[rank] = (uint32_t)id;
 }
 
 /* A merge is "left right" or ["left", "right"]. */
@@ -372,7 +365,8 @@ static int put_merge(struct bpe *b, const json_t *m, uint32_t rank, struct buf *
 	if (id < 0)
 		FAIL(VB_EFORMAT, "merge makes a token that is not in the vocabulary: %s: number %u: \"%.80s\"", where,
 		     rank, joined->data);
-	return pair_put(b, (uint32_t)l, (uint32_t)r, rank, id);
+	pair_put(b, (uint32_t)l, (uint32_t)r, rank, id);
+	return VB_OK;
 }
 
 static int read_merges(struct bpe *b, const json_t *o, const char *where)
@@ -388,10 +382,11 @@ static int read_merges(struct bpe *b, const json_t *o, const char *where)
 		slots *= 2;
 	b->pair_mask = slots - 1;
 	b->pair = mem_alloc(slots * sizeof *b->pair);
-	if (!b->pair)
+	b->merged = mem_alloc((n + 1) * sizeof *b->merged);
+	if (!b->pair || !b->merged)
 		return VB_ENOMEM;
 	for (size_t i = 0; i < slots; i++)
-		b->pair[i] = (struct pair_slot){ 0, 0, -1 };
+		b->pair[i] = (struct pair_slot){ UINT64_MAX, NO_RANK };
 	struct buf joined;
 	buf_init(&joined, TEXT_MAX_BYTES);
 	int rc = VB_OK;
@@ -472,6 +467,7 @@ void bpe_destroy(struct bpe **pb)
 	if (!b)
 		return;
 	mem_free(b->pair);
+	mem_free(b->merged);
 	mem_free(b->whole);
 	mem_free(b->adjacent);
 	mem_free(b->prefix);
@@ -486,7 +482,7 @@ void bpe_destroy(struct bpe **pb)
 static bool merges_strangers(const struct bpe *b)
 {
 	for (uint64_t i = 0; i <= b->pair_mask; i++) {
-		if (b->pair[i].id < 0)
+		if (b->pair[i].rank == NO_RANK)
 			continue;
 		int32_t part[2] = { (int32_t)(b->pair[i].key >> 32), (int32_t)b->pair[i].key };
 		for (int k = 0; k < 2; k++) {

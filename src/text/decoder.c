@@ -57,7 +57,8 @@ struct stage_state {
 	size_t n_cut;      /* Strip: characters cut from this token */
 	bool body;         /* Strip: something was kept of this token */
 	bool has_before;
-	bool invalid; /* ByteFallback: the run cannot become valid any more */
+	size_t n_valid; /* ByteFallback: bytes of the run that are whole characters */
+	bool invalid;   /* ByteFallback: the run cannot become valid any more */
 	bool in_token;
 };
 
@@ -106,7 +107,7 @@ static int end_run(struct decode_state *d, size_t i, struct buf *out)
 {
 	struct stage_state *st = &d->state[i];
 	size_t n = st->before.len;
-	bool valid = n && utf8_valid(st->before.data, n);
+	bool valid = n && st->n_valid == n;
 	if (valid) {
 		TRY(chunk(d, i + 1, st->before.data, n, out));
 		TRY(token_end(d, i + 1, out));
@@ -116,6 +117,7 @@ static int end_run(struct decode_state *d, size_t i, struct buf *out)
 		TRY(token_end(d, i + 1, out));
 	}
 	buf_clear(&st->before);
+	st->n_valid = 0;
 	st->invalid = false;
 	return VB_OK;
 }
@@ -134,10 +136,13 @@ static int byte_fallback_token(struct decode_state *d, size_t i, struct buf *out
 	buf_clear(&st->held);
 	if (!st->invalid) {
 		TRY(buf_putc(&st->before, (char)byte));
-		size_t n = utf8_complete_prefix(st->before.data, st->before.len);
-		/* Bytes that are complete but not valid spoil the whole run: nothing of it need wait. */
-		if (utf8_valid(st->before.data, n))
+		uint32_t cp;
+		int len = utf8_decode(st->before.data + st->n_valid, st->before.len - st->n_valid, &cp);
+		if (len > 0)
+			st->n_valid += (size_t)len;
+		if (len != 0)
 			return VB_OK;
+		/* A bad byte spoils the whole run: nothing of it need wait. */
 		TRY(end_run(d, i, out));
 		st->invalid = true;
 		return VB_OK;

@@ -25,10 +25,11 @@
 #define NOT_SPACE_ITEMS                                                                                        \
 	"\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}"        \
 	"\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
-/* Oniguruma's word characters, Latin-1 oddities and circled letters included. */
-#define WORD_ITEMS                                                                                             \
-	"\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}"             \
-	"\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+/* Oniguruma's word characters: circled letters are, and outside of classes so are some Latin-1 numbers. */
+#define CLASS_WORD_ITEMS                                                                                       \
+	"\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}"                      \
+	"\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+#define WORD_ITEMS CLASS_WORD_ITEMS "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 #define HEX_ITEMS "0-9a-fA-F"
 #define ANY_CHAR "(?s:.)"
 
@@ -40,6 +41,7 @@ struct translation {
 	size_t group[MAX_GROUPS]; /* where in `out` each open group begins */
 	int depth;
 	size_t atom; /* where in `out` the last repeatable item begins; SIZE_MAX: none */
+	int class_depth; /* classes open around t->i */
 	bool fresh;  /* nothing of the current alternative of the outermost or a group has been seen */
 };
 
@@ -109,10 +111,10 @@ static const struct name_map properties[] = {
 	{ "emoji", NULL, "Emoji" }, { "emojipresentation", NULL, "Emoji_Presentation" },
 	{ "emojimodifier", NULL, "Emoji_Modifier" }, { "extendedpictographic", NULL, "Extended_Pictographic" },
 	{ "ideographic", NULL, "Ideographic" }, { "cntrl", NULL, "Cc" },
-	{ "space", SPACE_ITEMS, NULL }, { "whitespace", SPACE_ITEMS, NULL }, { "word", WORD_ITEMS, NULL },
+	{ "space", SPACE_ITEMS, NULL }, { "whitespace", SPACE_ITEMS, NULL }, { "word", CLASS_WORD_ITEMS, NULL },
 	{ "alnum", "\\p{Alphabetic}\\p{Nd}", NULL }, { "ascii", "\\x{0}-\\x{7f}", NULL },
 	{ "xdigit", HEX_ITEMS, NULL }, { "blank", "\\t\\p{Zs}", NULL },
-	{ "punct", "\\p{P}$+<=>^`|~", NULL },
+	{ "punct", "\\p{P}\\p{S}", NULL },
 };
 
 /* Scripts are passed on by name, but only these: PCRE2 would read other names as it likes. */
@@ -153,6 +155,10 @@ static int named_set(const struct translation *t, const char *name, size_t n, bo
 	}
 	loose[len] = '\0';
 	out->items[0] = out->alternative[0] = '\0';
+	if (!t->class_depth && strcmp(loose, "word") == 0) {
+		snprintf(out->alternative, sizeof out->alternative, "[%s%s]", negated ? "^" : "", WORD_ITEMS);
+		return VB_OK;
+	}
 	for (size_t i = 0; i < sizeof properties / sizeof *properties; i++) {
 		const struct name_map *p = &properties[i];
 		if (strcmp(loose, p->name) != 0)
@@ -218,10 +224,10 @@ static int escaped_set(struct translation *t, bool *is_set, struct set *out)
 		items = "\\P{Nd}";
 		break;
 	case 'w':
-		items = WORD_ITEMS;
+		items = t->class_depth ? CLASS_WORD_ITEMS : WORD_ITEMS;
 		break;
 	case 'W':
-		alternative = "[^" WORD_ITEMS "]";
+		alternative = t->class_depth ? "[^" CLASS_WORD_ITEMS "]" : "[^" WORD_ITEMS "]";
 		break;
 	case 'h':
 		items = HEX_ITEMS;
@@ -463,6 +469,7 @@ static int class_body(struct translation *t, int depth, struct members *flat, st
 	struct buf others; /* (?=...) for every operand of && but the first */
 	members_init(&m);
 	buf_init(&others, TEXT_MAX_BYTES);
+	t->class_depth++;
 	TRY_TO(out, class_union(t, depth, &m, true));
 	while (peek(t, "&&")) {
 		t->i += 2;
@@ -479,6 +486,7 @@ static int class_body(struct translation *t, int depth, struct members *flat, st
 		TRY_TO(out, rc);
 	}
 	t->i++;
+	t->class_depth--;
 	if (!others.len && !negated && flat && !m.alternatives.len) {
 		TRY_TO(out, buf_append(&flat->items, m.items.data, m.items.len));
 	} else if (!others.len) {

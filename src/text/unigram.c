@@ -10,6 +10,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define UNKNOWN_PENALTY 10.0
 /* The work is the text's length times the longest token's. SentencePiece's own tokens have 16 characters at most
@@ -32,6 +33,38 @@ struct cell {
 	uint32_t from; /* UINT32_MAX: not reached */
 	int32_t id;
 };
+
+/* The score as the reference reads it. Its JSON parser makes an integer of the digits and scales that by a power of
+ * ten, which rounds twice where there are 17 digits; ties between cuts of a text can hang on that last bit. The digits
+ * are those of the shortest decimal that stands for the number, which is what files of this kind hold. */
+static double read_score(const json_t *v)
+{
+	double exact = json_number_value(v);
+	char text[40];
+	for (int digits = 15; digits <= 17; digits++) {
+		snprintf(text, sizeof text, "%.*e", digits - 1, exact);
+		if (strtod(text, NULL) == exact)
+			break;
+	}
+	uint64_t number = 0;
+	int after_point = -1; /* the first digit stands before the point */
+	const char *c = text;
+	for (; *c && *c != 'e'; c++) {
+		if (*c >= '0' && *c <= '9') {
+			number = number * 10 + (uint64_t)(*c - '0');
+			after_point++;
+		}
+	}
+	if (number < (uint64_t)1 << 53 || *c != 'e')
+		return exact;
+	int exponent = atoi(c + 1) - after_point;
+	if (exponent < -22 || exponent > 0)
+		return exact;
+	double scale = 1;
+	for (int i = 0; i < -exponent; i++)
+		scale *= 10; /* exact up to 10^22 */
+	return copysign((double)number / scale, exact);
+}
 
 static int read_vocab(struct unigram *u, struct vocab *v, const json_t *list, const char *where)
 {
@@ -59,7 +92,7 @@ static int read_vocab(struct unigram *u, struct vocab *v, const json_t *list, co
 	size_t n_sorted = 0;
 	json_array_foreach (list, i, entry) {
 		const json_t *token = json_array_get(entry, 0);
-		u->score[i] = json_number_value(json_array_get(entry, 1));
+		u->score[i] = read_score(json_array_get(entry, 1));
 		min = u->score[i] < min ? u->score[i] : min;
 		rc = vocab_add(v, (int32_t)i, json_string_value(token), json_string_length(token), where);
 		if (rc)

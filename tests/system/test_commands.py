@@ -27,7 +27,7 @@ def facts_file(tmp_path, isa, gpus=()):
 
 def test_explain_the_machine(verbatim):
     a = answer(verbatim("explain", "--json"))
-    assert set(a["facts"]) == {"cpu", "gpus"} and a["device"] == "cpu"
+    assert set(a["facts"]) >= {"cpu", "gpus"} and a["device"] == "cpu"
     assert a["facts"]["cpu"]["threads"] >= 1 and a["facts"]["cpu"]["memory"] > 1 << 20
     text = verbatim("explain").stdout
     assert a["facts"]["cpu"]["name"] in text and "device cpu" in text
@@ -77,7 +77,7 @@ def test_explain_where_nothing_serves(verbatim, demo, tmp_path):
     assert result.stderr.startswith("verbatim: error: ")
 
 
-@pytest.mark.parametrize("key, bad", [("compute_capability", "8.x"), ("driver_cuda", "12"), ("driver_cuda", "")])
+@pytest.mark.parametrize("key, bad", [("compute_capability", "8.x"), ("driver_cuda", "12.x"), ("driver_cuda", "")])
 def test_explain_quotes_a_malformed_version(verbatim, tmp_path, key, bad):
     result = verbatim("explain", "--facts", facts_file(tmp_path, [], [A100 | {key: bad}]))
     assert result.returncode == 1 and result.stdout == ""

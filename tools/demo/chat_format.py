@@ -1,7 +1,7 @@
 """The demo model's chat format, in one place: special tokens, the Jinja template, and a renderer.
 
-A conversation is  BOS  { START role MESSAGE content END }  and the model writes END after its answer.
-check.py asserts that render() and the Jinja template agree.
+A conversation is  BOS  { START role MESSAGE content END }  and the model writes END after its
+answer. check.py asserts that render() and the Jinja template agree.
 """
 
 BOS, EOS = "<|begin_of_text|>", "<|end_of_text|>"

@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """Check the demo model with transformers: answers, stories, and the draft's agreement.
 
-    check.py --model models/demo [--questions 400] [--stories 40] [--device cpu] [--json report.json]
+    check.py --model models/demo [--questions 400] [--stories 40] [--json report.json]
 
-Questions come from the validation split of make_text.py, whose seeds, pairs of story characters and
-things, and sums are not in the training text. An answer is right only if it is the expected text, letter
-for letter. Everything is greedy, in bfloat16. Needs no file but the model: the questions are made anew.
+Questions come from the validation split of make_text.py, whose seeds, pairs of story characters
+and things, and sums are not in the training text. An answer is right only if it is the expected
+text, letter for letter. Everything is greedy, in bfloat16. Needs no file but the model: the
+questions are made anew.
 """
 
 import argparse
 import json
 import os
+import random
 import re
 from collections import defaultdict
 
@@ -20,18 +22,33 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import chat_format as cf
 import make_text
 import world as w
+from questions import pick
+from stories import held_out
 
 PROMPTS = [
-    "Hello!", "Who are you?", "What can you do?", "What is 7 + 5?", "What do rabbits eat?", "Where does Pip live?",
-    "What is the capital of France?", "What day comes after Monday?", "What time is it?", "What is the opposite of hot?",
-    "Which is bigger, a mouse or a horse?", "Anna has 5 apples. Tom gives her 3 more. How many apples does Anna have now?",
+    "Hello!",
+    "Who are you?",
+    "What can you do?",
+    "What is 7 + 5?",
+    "What do rabbits eat?",
+    "Where does Pip live?",
+    "What is the capital of France?",
+    "What day comes after Monday?",
+    "What time is it?",
+    "What is the opposite of hot?",
+    "Which is bigger, a mouse or a horse?",
+    "Anna has 5 apples. Tom gives her 3 more. How many apples does Anna have now?",
     "Tell me a story about a fox and a kite.",
 ]
 
 
 def check_template(tok):
-    messages = [{"role": "system", "content": " Be brief. "}, {"role": "user", "content": "Hello!"},
-                {"role": "assistant", "content": "Hello!"}, {"role": "user", "content": "What is ice?"}]
+    messages = [
+        {"role": "system", "content": " Be brief. "},
+        {"role": "user", "content": "Hello!"},
+        {"role": "assistant", "content": "Hello!"},
+        {"role": "user", "content": "What is ice?"},
+    ]
     for add in (False, True):
         got = tok.apply_chat_template(messages, tokenize=False, add_generation_prompt=add)
         if got != cf.render(messages, add):
@@ -57,11 +74,11 @@ def story_requests(n, seed):
     out, i = [], 0
     while len(out) < n:
         i += 1
-        rng = make_text.random.Random(f"{seed}/stories/{i}")
+        rng = random.Random(f"{seed}/stories/{i}")
         kind = rng.choice(w.STORY_ANIMALS + ["girl", "boy", "robot", "dragon"])
         thing = rng.choice(list(w.OBJECTS))
-        if make_text.held_out(kind, thing):
-            text = make_text.pick(rng, "Tell me a story about a {k} and a {o}.", k=kind, o=thing)
+        if held_out(kind, thing):
+            text = pick(rng, "Tell me a story about a {k} and a {o}.", k=kind, o=thing)
             out.append((kind, thing, cf.render([{"role": "user", "content": text}], True)))
     return out
 
@@ -74,10 +91,14 @@ def generate(model, tok, prompts, limit, batch):
     ids = [None] * len(prompts)
     tok.padding_side = "left"
     for at in range(0, len(order), batch):
-        pick = order[at:at + batch]
-        enc = tok([prompts[i] for i in pick], return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
+        pick = order[at : at + batch]
+        enc = tok(
+            [prompts[i] for i in pick], return_tensors="pt", padding=True, add_special_tokens=False
+        ).to(model.device)
         enc.pop("token_type_ids", None)
-        out = model.generate(**enc, max_new_tokens=limit, do_sample=False)[:, enc["input_ids"].shape[1]:]
+        out = model.generate(**enc, max_new_tokens=limit, do_sample=False)[
+            :, enc["input_ids"].shape[1] :
+        ]
         for i, row in zip(pick, out.tolist()):
             row = [t for t in row if t != tok.pad_token_id]
             ids[i] = row
@@ -87,17 +108,17 @@ def generate(model, tok, prompts, limit, batch):
 
 @torch.no_grad()
 def agreement(main, draft, tok, prompts, ids):
-    """How often the draft's next token is the main model's, along the main model's own greedy text; and the
-    mean length of what would be accepted of four drafted tokens."""
+    """How often the draft's next token is the main model's, along the main model's own greedy
+    text; and the mean length of what would be accepted of four drafted tokens."""
     hits = total = runs = run_tokens = 0
     for prompt, answer in zip(prompts, ids):
         head = tok(prompt, add_special_tokens=False)["input_ids"]
         x = torch.tensor([head + answer], device=draft.device)
-        guess = draft(x).logits[0, len(head) - 1:-1].argmax(-1).tolist()
+        guess = draft(x).logits[0, len(head) - 1 : -1].argmax(-1).tolist()
         same = [g == t for g, t in zip(guess, answer)]
         hits, total = hits + sum(same), total + len(same)
         at = 0
-        while at < len(same):           # accept up to four, then one token of the main model
+        while at < len(same):  # accept up to four, then one token of the main model
             k = 0
             while k < 4 and at + k < len(same) and same[at + k]:
                 k += 1
@@ -111,7 +132,7 @@ def evaluate(path, n_questions=400, n_stories=40, device="cpu", batch=32, seed=7
     load = lambda p: AutoModelForCausalLM.from_pretrained(p, dtype=torch.bfloat16).to(device).eval()
     main, draft = load(path), load(os.path.join(path, "draft"))
     size = os.path.getsize(os.path.join(path, "model.safetensors"))
-    if size > 8 * 2 ** 20:
+    if size > 8 * 2**20:
         raise SystemExit(f"check: model.safetensors has {size} bytes, more than 8 MiB")
 
     asked = questions(n_questions, seed)
@@ -126,40 +147,82 @@ def evaluate(path, n_questions=400, n_stories=40, device="cpu", batch=32, seed=7
             wrong.append((tag, prompt[-160:], want, got))
     for tag, prompt, want, got in wrong[:show]:
         print(f"[{tag}] ...{prompt!r}\n    want {want!r}\n    got  {got!r}")
-    kinds = {k: {"right": a, "of": b, "share": round(a / b, 3)} for k, (a, b) in sorted(by_kind.items())}
+    kinds = {
+        k: {"right": a, "of": b, "share": round(a / b, 3)} for k, (a, b) in sorted(by_kind.items())
+    }
 
     table = [(a, b) for a in range(21) for b in range(21)]
-    sums, _ = generate(main, tok, [cf.render([{"role": "user", "content": f"What is {a} + {b}?"}], True) for a, b in table]
-                       if n_questions >= 1000 else [], 16, batch)
+    sums, _ = generate(
+        main,
+        tok,
+        (
+            [
+                cf.render([{"role": "user", "content": f"What is {a} + {b}?"}], True)
+                for a, b in table
+            ]
+            if n_questions >= 1000
+            else []
+        ),
+        16,
+        batch,
+    )
     sums_right = sum(s == f"{a} + {b} = {a + b}" for (a, b), s in zip(table, sums))
 
     wanted = story_requests(n_stories, seed)
     stories, story_ids = generate(main, tok, [p for _, _, p in wanted], 500, batch)
-    both = sum(bool(re.search(rf"\b{k}\b", s) and re.search(rf"\b{o}\b", s)) for (k, o, _), s in zip(wanted, stories))
-    ended = sum(i[-1] in (tok.convert_tokens_to_ids(cf.END), tok.convert_tokens_to_ids(cf.EOS)) for i in story_ids)
-    raw = [cf.BOS + t for t in ("Once upon a time", "Long ago, there lived a", "One day, a little girl named Lily")]
+    both = sum(
+        bool(re.search(rf"\b{k}\b", s) and re.search(rf"\b{o}\b", s))
+        for (k, o, _), s in zip(wanted, stories)
+    )
+    ended = sum(
+        i[-1] in (tok.convert_tokens_to_ids(cf.END), tok.convert_tokens_to_ids(cf.EOS))
+        for i in story_ids
+    )
+    raw = [
+        cf.BOS + t
+        for t in (
+            "Once upon a time",
+            "Long ago, there lived a",
+            "One day, a little girl named Lily",
+        )
+    ]
     raw_texts, raw_ids = generate(main, tok, raw, 400, batch)
-    story_rate, story_run = agreement(main, draft, tok, [p for _, _, p in wanted] + raw, story_ids + raw_ids)
+    story_rate, story_run = agreement(
+        main, draft, tok, [p for _, _, p in wanted] + raw, story_ids + raw_ids
+    )
     answer_rate, answer_run = agreement(main, draft, tok, [q[1] for q in asked][:200], ids[:200])
     prompts = [cf.render([{"role": "user", "content": p}], True) for p in PROMPTS]
     samples, _ = generate(main, tok, prompts, 400, batch)
     right = sum(v["right"] for v in kinds.values())
     return {
-        "bytes": size, "parameters": sum(p.numel() for p in main.parameters()),
+        "bytes": size,
+        "parameters": sum(p.numel() for p in main.parameters()),
         "draft_parameters": sum(p.numel() for p in draft.parameters()),
-        "questions": {"right": right, "of": n_questions, "share": round(right / n_questions, 3)}, "kinds": kinds,
+        "questions": {"right": right, "of": n_questions, "share": round(right / n_questions, 3)},
+        "kinds": kinds,
         "all_sums_to_20_plus_20": {"right": sums_right, "of": len(sums)},
         "stories": {"asked": n_stories, "name_both": both, "end_by_themselves": ended},
-        "draft": {"agreement_stories": round(story_rate, 3), "accepted_of_4_stories": round(story_run, 2),
-                  "agreement_answers": round(answer_rate, 3), "accepted_of_4_answers": round(answer_run, 2)},
-        "samples": [{"prompt": p, "answer": s} for p, s in zip(PROMPTS, samples)]
-        + [{"raw": r[len(cf.BOS):], "text": s} for r, s in zip(raw, raw_texts)]
-        + [{"prompt": f"(story) {k}, {o}", "answer": s} for (k, o, _), s in list(zip(wanted, stories))[:6]],
+        "draft": {
+            "agreement_stories": round(story_rate, 3),
+            "accepted_of_4_stories": round(story_run, 2),
+            "agreement_answers": round(answer_rate, 3),
+            "accepted_of_4_answers": round(answer_run, 2),
+        },
+        "samples": (
+            [{"prompt": p, "answer": s} for p, s in zip(PROMPTS, samples)]
+            + [{"raw": r[len(cf.BOS) :], "text": s} for r, s in zip(raw, raw_texts)]
+            + [
+                {"prompt": f"(story) {k}, {o}", "answer": s}
+                for (k, o, _), s in list(zip(wanted, stories))[:6]
+            ]
+        ),
     }
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("--model", default="models/demo")
     p.add_argument("--questions", type=int, default=400)
     p.add_argument("--stories", type=int, default=40)
@@ -174,7 +237,12 @@ def main():
             json.dump(report, f, indent=2)
             f.write("\n")
     for s in report.pop("samples"):
-        print("\n" + ("> " + s["prompt"] if "prompt" in s else "| " + s["raw"]) + "\n" + s.get("answer", s.get("text")))
+        print(
+            "\n"
+            + ("> " + s["prompt"] if "prompt" in s else "| " + s["raw"])
+            + "\n"
+            + s.get("answer", s.get("text"))
+        )
     print("\n" + json.dumps(report, indent=2))
 
 

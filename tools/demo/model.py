@@ -1,7 +1,7 @@
 """The demo model as a small PyTorch module whose weights have the Hugging Face Llama layout.
 
-Weights are kept in float32 while training, but every forward pass reads them rounded to bfloat16 (the
-gradient passes straight through), so what is trained is what is saved.
+Weights are kept in float32 while training, but every forward pass reads them rounded to bfloat16
+(the gradient passes straight through), so what is trained is what is saved.
 """
 
 import json
@@ -62,10 +62,12 @@ class Attention(nn.Module):
     def __init__(self, s):
         super().__init__()
         self.s = s
-        self.q_proj = Linear(s.hidden, s.heads * s.head_dim, s.hidden ** -0.5)
-        self.k_proj = Linear(s.hidden, s.kv_heads * s.head_dim, s.hidden ** -0.5)
-        self.v_proj = Linear(s.hidden, s.kv_heads * s.head_dim, s.hidden ** -0.5)
-        self.o_proj = Linear(s.heads * s.head_dim, s.hidden, s.hidden ** -0.5 * (2 * s.layers) ** -0.5)
+        self.q_proj = Linear(s.hidden, s.heads * s.head_dim, s.hidden**-0.5)
+        self.k_proj = Linear(s.hidden, s.kv_heads * s.head_dim, s.hidden**-0.5)
+        self.v_proj = Linear(s.hidden, s.kv_heads * s.head_dim, s.hidden**-0.5)
+        self.o_proj = Linear(
+            s.heads * s.head_dim, s.hidden, s.hidden**-0.5 * (2 * s.layers) ** -0.5
+        )
 
     def forward(self, x, cos, sin):
         s, (b, t, _) = self.s, x.shape
@@ -87,9 +89,9 @@ def rotate(x, cos, sin):
 class MLP(nn.Module):
     def __init__(self, s):
         super().__init__()
-        self.gate_proj = Linear(s.hidden, s.inner, s.hidden ** -0.5)
-        self.up_proj = Linear(s.hidden, s.inner, s.hidden ** -0.5)
-        self.down_proj = Linear(s.inner, s.hidden, s.inner ** -0.5 * (2 * s.layers) ** -0.5)
+        self.gate_proj = Linear(s.hidden, s.inner, s.hidden**-0.5)
+        self.up_proj = Linear(s.hidden, s.inner, s.hidden**-0.5)
+        self.down_proj = Linear(s.inner, s.hidden, s.inner**-0.5 * (2 * s.layers) ** -0.5)
 
     def forward(self, x):
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -143,22 +145,45 @@ def restore(model, path):
 
 
 def save(model, out, ids):
-    """Write model.safetensors (bf16) and config.json as transformers' LlamaForCausalLM reads them."""
+    """Write model.safetensors (bf16) and config.json as transformers' LlamaForCausalLM reads
+    them.
+    """
     s = model.s
     os.makedirs(out, exist_ok=True)
-    weights = {"model." + k: v.detach().to(torch.bfloat16).contiguous().cpu() for k, v in model.state_dict().items()}
+    weights = {
+        "model." + k: v.detach().to(torch.bfloat16).contiguous().cpu()
+        for k, v in model.state_dict().items()
+    }
     path = os.path.join(out, "model.safetensors")
     save_file(weights, path, metadata={"format": "pt"})
     os.chmod(path, 0o644)
     config = {
-        "architectures": ["LlamaForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
-        "bos_token_id": ids[cf.BOS], "eos_token_id": [ids[cf.EOS], ids[cf.END]], "pad_token_id": ids[cf.PAD],
-        "head_dim": s.head_dim, "hidden_act": "silu", "hidden_size": s.hidden, "initializer_range": 0.02,
-        "intermediate_size": s.inner, "max_position_embeddings": s.max_positions, "mlp_bias": False,
-        "model_type": "llama", "num_attention_heads": s.heads, "num_hidden_layers": s.layers,
-        "num_key_value_heads": s.kv_heads, "pretraining_tp": 1, "rms_norm_eps": s.eps, "rope_scaling": None,
-        "rope_theta": s.rope_theta, "tie_word_embeddings": True, "torch_dtype": "bfloat16", "use_cache": True,
-        "vocab_size": s.vocab}
+        "architectures": ["LlamaForCausalLM"],
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "bos_token_id": ids[cf.BOS],
+        "eos_token_id": [ids[cf.EOS], ids[cf.END]],
+        "pad_token_id": ids[cf.PAD],
+        "head_dim": s.head_dim,
+        "hidden_act": "silu",
+        "hidden_size": s.hidden,
+        "initializer_range": 0.02,
+        "intermediate_size": s.inner,
+        "max_position_embeddings": s.max_positions,
+        "mlp_bias": False,
+        "model_type": "llama",
+        "num_attention_heads": s.heads,
+        "num_hidden_layers": s.layers,
+        "num_key_value_heads": s.kv_heads,
+        "pretraining_tp": 1,
+        "rms_norm_eps": s.eps,
+        "rope_scaling": None,
+        "rope_theta": s.rope_theta,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+        "use_cache": True,
+        "vocab_size": s.vocab,
+    }
     with open(os.path.join(out, "config.json"), "w") as f:
         json.dump(config, f, indent=2)
         f.write("\n")

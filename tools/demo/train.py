@@ -3,10 +3,10 @@
 
     train.py --train train.jsonl --val val.jsonl --out models/demo --seconds 300 --draft-seconds 70
 
-Needs tokenizer.json in --out (train_tokenizer.py). The schedule follows the clock: the learning rate
-falls as a cosine of the time spent, so a faster machine takes more steps. The last quarter of the time
-uses rows of 2,048 tokens in place of 1,024. The draft learns the main model's distribution (Kullback-Leibler) on
-the same text.
+Needs tokenizer.json in --out (train_tokenizer.py). The schedule follows the clock: the learning
+rate falls as a cosine of the time spent, so a faster machine takes more steps. The last quarter
+of the time uses rows of 2,048 tokens in place of 1,024. The draft learns the main model's
+distribution (Kullback-Leibler) on the same text.
 """
 
 import argparse
@@ -44,7 +44,9 @@ def _encode(lines):
 
 
 def token_weights(ids):
-    """4 for text the model is to write; 1 for what users and the system say, which it only has to read."""
+    """4 for text the model is to write; 1 for what users and the system say, which it only has to
+    read.
+    """
     start, message, assistant = (_tok.token_to_id(t) for t in (cf.START, cf.MESSAGE, "assistant"))
     out, own = [], True
     for k, i in enumerate(ids):
@@ -56,6 +58,7 @@ def token_weights(ids):
 
 def load(path, tokenizer, jobs):
     """All documents as one stream of ids with their weights, and where each document begins."""
+
     def batches():
         with open(path) as f:
             batch = []
@@ -66,21 +69,30 @@ def load(path, tokenizer, jobs):
                     batch = []
             if batch:
                 yield batch
+
     parts, weights, lengths = [], [], []
     with multiprocessing.Pool(jobs, _open_tokenizer, (tokenizer,)) as pool:
         for part in pool.imap(_encode, batches()):
             parts.append(part[0])
             weights.append(part[1])
             lengths += part[2]
-    return np.concatenate(parts), np.concatenate(weights), np.concatenate(([0], np.cumsum(lengths)[:-1]))
+    return (
+        np.concatenate(parts),
+        np.concatenate(weights),
+        np.concatenate(([0], np.cumsum(lengths)[:-1])),
+    )
 
 
 class Rows:
-    """Rows of t + 1 tokens that begin at a document's beginning; every document is whole in some row
-    unless it is longer than a row. Shuffled anew each pass."""
+    """Rows of t + 1 tokens that begin at a document's beginning; every document is whole in some
+    row unless it is longer than a row. Shuffled anew each pass."""
 
     def __init__(self, ids, weights, starts, t, device, seed):
-        self.ids, self.weights, self.t = torch.from_numpy(ids).to(device), torch.from_numpy(weights).to(device), t
+        self.ids, self.weights, self.t = (
+            torch.from_numpy(ids).to(device),
+            torch.from_numpy(weights).to(device),
+            t,
+        )
         rows, at = [], 0
         while at < len(starts) and starts[at] + t + 1 <= len(ids):
             rows.append(starts[at])
@@ -97,7 +109,7 @@ class Rows:
             self.at, self.passes = 0, self.passes + 1
             if len(self.order) < batch:
                 raise SystemExit("train: fewer rows than a batch: write more documents")
-        pick = self.rows[self.order[self.at:self.at + batch]]
+        pick = self.rows[self.order[self.at : self.at + batch]]
         self.at += batch
         x = self.ids[pick[:, None] + self.span].long()
         weight = self.weights[pick[:, None] + self.span[1:]].float()
@@ -118,7 +130,9 @@ def mean_loss(net, rows, batch, n):
     for _ in range(max(1, min(n, len(rows.rows) // batch))):
         x, y, weight = rows.next(batch)
         own = (weight > 1).float()
-        losses.append([next_token_loss(net, x, y, own).item(), next_token_loss(net, x, y, 1 - own).item()])
+        losses.append(
+            [next_token_loss(net, x, y, own).item(), next_token_loss(net, x, y, 1 - own).item()]
+        )
     net.train()
     return dict(zip(("written", "read"), np.mean(losses, 0).round(4).tolist()))
 
@@ -126,12 +140,19 @@ def mean_loss(net, rows, batch, n):
 def optimizer(net, lr):
     flat = [p for p in net.parameters() if p.dim() < 2]
     full = [p for p in net.parameters() if p.dim() >= 2]
-    return torch.optim.AdamW([{"params": full, "weight_decay": 0.1}, {"params": flat, "weight_decay": 0.0}], lr=lr,
-                             betas=(0.9, 0.95), eps=1e-8, fused=next(net.parameters()).is_cuda)
+    return torch.optim.AdamW(
+        [{"params": full, "weight_decay": 0.1}, {"params": flat, "weight_decay": 0.0}],
+        lr=lr,
+        betas=(0.9, 0.95),
+        eps=1e-8,
+        fused=next(net.parameters()).is_cuda,
+    )
 
 
 def fit(net, step_loss, stages, seconds, lr, batch_tokens, log):
-    """Run the clock: stages is [(fraction at which it ends, rows)]; step_loss(x, y, weight) is the loss to descend."""
+    """Run the clock: stages is [(fraction at which it ends, rows)]; step_loss(x, y, weight) is
+    the loss to descend.
+    """
     opt = optimizer(net, lr)
     warm, step, tokens, stage, lost = 100, 0, 0, 0, 0.0
     start = time.time()
@@ -143,7 +164,9 @@ def fit(net, step_loss, stages, seconds, lr, batch_tokens, log):
         while done > stages[stage][0]:
             stage += 1
         rows = stages[stage][1]
-        scale = min(1, (step + 1) / warm) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, done))))
+        scale = min(1, (step + 1) / warm) * (
+            0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, done)))
+        )
         for g in opt.param_groups:
             g["lr"] = lr * scale
         x, y, weight = rows.next(max(1, batch_tokens // rows.t))
@@ -156,19 +179,29 @@ def fit(net, step_loss, stages, seconds, lr, batch_tokens, log):
         loss_sum += loss.detach()
         step, tokens = step + 1, tokens + x.numel()
         if step % 20 == 0 and x.is_cuda:
-            torch.cuda.synchronize()    # the host must not run ahead of the clock
-        if x.is_cuda and time.time() - began > 3:   # a compilation is not training
+            torch.cuda.synchronize()  # the host must not run ahead of the clock
+        if x.is_cuda and time.time() - began > 3:  # a compilation is not training
             lost += time.time() - began
         if step % 500 == 0:
-            print(f"{log} step {step} tokens {tokens / 1e6:.0f}M loss {loss_sum.item() / 500:.4f} lr {lr * scale:.5f} "
-                  f"t {time.time() - start:.0f}s", flush=True)
+            print(
+                f"{log} step {step} tokens {tokens / 1e6:.0f}M loss {loss_sum.item() / 500:.4f} lr"
+                f" {lr * scale:.5f} t {time.time() - start:.0f}s",
+                flush=True,
+            )
             loss_sum.zero_()
-    return {"steps": step, "tokens": tokens, "seconds": round(time.time() - start, 1), "compile_seconds": round(lost, 1),
-            "passes": max(r.passes for _, r in stages)}
+    return {
+        "steps": step,
+        "tokens": tokens,
+        "seconds": round(time.time() - start, 1),
+        "compile_seconds": round(lost, 1),
+        "passes": max(r.passes for _, r in stages),
+    }
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("--train", required=True)
     p.add_argument("--val", required=True)
     p.add_argument("--out", required=True)
@@ -180,8 +213,12 @@ def main():
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--jobs", type=int, default=os.cpu_count())
     p.add_argument("--short", type=int, default=1024, help="tokens a row")
-    p.add_argument("--long", type=int, default=2048, help="tokens a row in the last quarter; 0: no such rows")
-    p.add_argument("--start-from", help="a folder made by this script, whose two models are trained further")
+    p.add_argument(
+        "--long", type=int, default=2048, help="tokens a row in the last quarter; 0: no such rows"
+    )
+    p.add_argument(
+        "--start-from", help="a folder made by this script, whose two models are trained further"
+    )
     p.add_argument("--no-compile", action="store_true")
     a = p.parse_args()
 
@@ -193,8 +230,11 @@ def main():
     t0 = time.time()
     ids, weights, starts = load(a.train, path, a.jobs)
     val_ids, val_weights, val_starts = load(a.val, path, a.jobs)
-    print(f"train {len(starts)} documents {len(ids) / 1e6:.1f}M tokens, val {len(val_starts)} documents "
-          f"{len(val_ids) / 1e6:.2f}M tokens, read in {time.time() - t0:.0f}s", flush=True)
+    print(
+        f"train {len(starts)} documents {len(ids) / 1e6:.1f}M tokens, val {len(val_starts)}"
+        f" documents {len(val_ids) / 1e6:.2f}M tokens, read in {time.time() - t0:.0f}s",
+        flush=True,
+    )
     short = Rows(ids, weights, starts, a.short, device, a.seed)
     long = Rows(ids, weights, starts, a.long, device, a.seed + 1) if a.long else None
     val = Rows(val_ids, val_weights, val_starts, a.short, device, 0)
@@ -202,8 +242,12 @@ def main():
     # One compiled step for each row length: kernels for shapes known in advance are faster.
     torch._dynamo.config.automatic_dynamic_shapes = False
     compiled = (lambda f: f) if a.no_compile else torch.compile
-    report = {"device": torch.cuda.get_device_name() if device == "cuda" else "cpu", "torch": torch.__version__,
-              "train_documents": len(starts), "train_tokens": len(ids)}
+    report = {
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "torch": torch.__version__,
+        "train_documents": len(starts),
+        "train_tokens": len(ids),
+    }
 
     net = m.Llama(m.MAIN).to(device)
     draft = m.Llama(m.DRAFT).to(device)
@@ -214,9 +258,11 @@ def main():
     stages = [(0.75, short), (9.0, long)] if long else [(9.0, short)]
     report["main"] = fit(net, step, stages, a.seconds, a.lr, a.batch_tokens, "main")
     m.save(net, a.out, special)
-    report["main"].update(parameters=sum(p.numel() for p in net.parameters()),
-                          train_loss=mean_loss(net, Rows(ids, weights, starts, a.short, device, 5), val_batch, 16),
-                          val_loss=mean_loss(net, val, val_batch, 16))
+    report["main"].update(
+        parameters=sum(p.numel() for p in net.parameters()),
+        train_loss=mean_loss(net, Rows(ids, weights, starts, a.short, device, 5), val_batch, 16),
+        val_loss=mean_loss(net, val, val_batch, 16),
+    )
     print("main", report["main"], flush=True)
 
     net.eval().requires_grad_(False)
@@ -228,15 +274,32 @@ def main():
         loss = F.kl_div(got, want, log_target=True, reduction="none").sum(-1)
         return (loss * weight.flatten()).sum() / weight.sum()
 
-    report["draft"] = fit(draft, compiled(distil), [(9.0, Rows(ids, weights, starts, a.short, device, a.seed + 2))], a.draft_seconds, a.draft_lr,
-                          a.batch_tokens // 2, "draft")
+    report["draft"] = fit(
+        draft,
+        compiled(distil),
+        [(9.0, Rows(ids, weights, starts, a.short, device, a.seed + 2))],
+        a.draft_seconds,
+        a.draft_lr,
+        a.batch_tokens // 2,
+        "draft",
+    )
     out = os.path.join(a.out, "draft")
     m.save(draft, out, special)
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"):
+    for name in (
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "generation_config.json",
+    ):
         shutil.copyfile(os.path.join(a.out, name), os.path.join(out, name))
-    report["draft"].update(parameters=sum(p.numel() for p in draft.parameters()), val_loss=mean_loss(draft, val, val_batch, 16))
+    report["draft"].update(
+        parameters=sum(p.numel() for p in draft.parameters()),
+        val_loss=mean_loss(draft, val, val_batch, 16),
+    )
     print("draft", report["draft"], flush=True)
-    with open(os.path.join(a.out, "training.json" if not a.start_from else "training_finish.json"), "w") as f:
+    with open(
+        os.path.join(a.out, "training.json" if not a.start_from else "training_finish.json"), "w"
+    ) as f:
         json.dump(report, f, indent=2)
         f.write("\n")
 

@@ -66,8 +66,19 @@ zebra|zebras|8|4|grass|on the plain|-|foal|fur|run|-
 
 class Animal:
     def __init__(self, row):
-        (self.name, self.plural, size, legs, self.eats, self.lives, voice, young, cover, can,
-         colours) = row.split("|")
+        (
+            self.name,
+            self.plural,
+            size,
+            legs,
+            self.eats,
+            self.lives,
+            voice,
+            young,
+            cover,
+            can,
+            colours,
+        ) = row.split("|")
         self.size, self.legs = int(size), int(legs)
         self.voice = None if voice == "-" else voice
         self.young = None if young == "-" else young
@@ -79,22 +90,89 @@ class Animal:
 ANIMALS = {a.name: a for a in map(Animal, _ANIMALS.strip().split("\n"))}
 
 # Animals that can walk about and carry things in a story.
-STORY_ANIMALS = [n for n in ANIMALS if n not in (
-    "ant", "bee", "shark", "whale", "dolphin", "worm", "spider", "crab", "seal", "snake", "bat",
-    "snail", "camel", "swan")]
-PEOPLE = ["girl", "boy", "girl", "boy", "farmer", "baker", "king", "queen", "princess", "prince",
-          "knight", "wizard", "pirate", "sailor", "gardener", "teacher", "painter", "witch", "astronaut",
-          "clown", "doctor"]
+STORY_ANIMALS = [
+    n
+    for n in ANIMALS
+    if n not in (
+        "ant",
+        "bee",
+        "shark",
+        "whale",
+        "dolphin",
+        "worm",
+        "spider",
+        "crab",
+        "seal",
+        "snake",
+        "bat",
+        "snail",
+        "camel",
+        "swan",
+    )
+]
+PEOPLE = [
+    "girl",
+    "boy",
+    "girl",
+    "boy",
+    "farmer",
+    "baker",
+    "king",
+    "queen",
+    "princess",
+    "prince",
+    "knight",
+    "wizard",
+    "pirate",
+    "sailor",
+    "gardener",
+    "teacher",
+    "painter",
+    "witch",
+    "astronaut",
+    "clown",
+    "doctor",
+]
 FANTASY = ["dragon", "robot", "giant", "fairy", "unicorn", "ghost", "elf", "monster", "dinosaur"]
-SEX_OF = {"girl": "she", "boy": "he", "king": "he", "queen": "she", "princess": "she",
-          "prince": "he", "wizard": "he", "witch": "she", "fairy": "she", "cow": "she", "hen": "she"}
-GROWN_UP = {"king", "queen", "farmer", "baker", "knight", "wizard", "pirate", "sailor", "gardener",
-            "teacher", "painter", "witch", "astronaut", "clown", "doctor"}
+SEX_OF = {
+    "girl": "she",
+    "boy": "he",
+    "king": "he",
+    "queen": "she",
+    "princess": "she",
+    "prince": "he",
+    "wizard": "he",
+    "witch": "she",
+    "fairy": "she",
+    "cow": "she",
+    "hen": "she",
+}
+GROWN_UP = {
+    "king",
+    "queen",
+    "farmer",
+    "baker",
+    "knight",
+    "wizard",
+    "pirate",
+    "sailor",
+    "gardener",
+    "teacher",
+    "painter",
+    "witch",
+    "astronaut",
+    "clown",
+    "doctor",
+}
 
-SHE_NAMES = ("Lily Mia Anna Rosie Daisy Ella Nora Ruby Clara Molly Poppy Hazel Ivy Lucy Tilly Maya "
-             "Zoe Sara Emma Grace Bella Fern Penny Dora Lola").split()
-HE_NAMES = ("Tom Ben Max Sam Leo Finn Jack Oscar Toby Rusty Theo Milo Hugo Felix Charlie Noah Otto "
-            "Bruno Peter Archie Jasper Barney Ned Gus Henry").split()
+SHE_NAMES = (
+    "Lily Mia Anna Rosie Daisy Ella Nora Ruby Clara Molly Poppy Hazel Ivy Lucy Tilly Maya "
+    "Zoe Sara Emma Grace Bella Fern Penny Dora Lola"
+).split()
+HE_NAMES = (
+    "Tom Ben Max Sam Leo Finn Jack Oscar Toby Rusty Theo Milo Hugo Felix Charlie Noah Otto "
+    "Bruno Peter Archie Jasper Barney Ned Gus Henry"
+).split()
 
 # The villagers: fixed characters with fixed facts; their names are used for nobody else.
 # name|sex|kind|trait|home|favourite food|favourite colour|best friend|job
@@ -116,8 +194,17 @@ Dot|she|frog|curious|by the lily pond|plums|green|Nell|painter
 
 class Villager:
     def __init__(self, row):
-        (self.name, self.sex, self.kind, self.trait, self.home, self.food, self.colour,
-         self.friend, self.job) = row.split("|")
+        (
+            self.name,
+            self.sex,
+            self.kind,
+            self.trait,
+            self.home,
+            self.food,
+            self.colour,
+            self.friend,
+            self.job,
+        ) = row.split("|")
 
 
 VILLAGERS = {v.name: v for v in map(Villager, _VILLAGERS.strip().split("\n"))}
@@ -240,42 +327,121 @@ strawberry|strawberries|red|on a small plant
 tomato|tomatoes|red|on a vine
 """
 FRUIT = [tuple(r.split("|")) for r in _FRUIT.strip().split("\n")]
-CAKES = ["apple pie", "carrot cake", "honey cake", "blueberry pie", "cherry pie", "chocolate cake",
-         "strawberry cake", "pumpkin soup", "vegetable soup", "nut bread"]
+CAKES = [
+    "apple pie",
+    "carrot cake",
+    "honey cake",
+    "blueberry pie",
+    "cherry pie",
+    "chocolate cake",
+    "strawberry cake",
+    "pumpkin soup",
+    "vegetable soup",
+    "nut bread",
+]
 
-TRAITS = ["brave", "shy", "kind", "clever", "curious", "clumsy", "cheerful", "patient", "quiet",
-          "gentle", "proud", "stubborn", "lazy", "lonely", "playful", "friendly", "careful", "quick"]
+TRAITS = [
+    "brave",
+    "shy",
+    "kind",
+    "clever",
+    "curious",
+    "clumsy",
+    "cheerful",
+    "patient",
+    "quiet",
+    "gentle",
+    "proud",
+    "stubborn",
+    "lazy",
+    "lonely",
+    "playful",
+    "friendly",
+    "careful",
+    "quick",
+]
 
 DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September",
-          "October", "November", "December"]
+MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 SEASONS = ["spring", "summer", "autumn", "winter"]
-NUMBERS = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-           "fifteen sixteen seventeen eighteen nineteen twenty").split()
+NUMBERS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen twenty"
+).split()
 
-OPPOSITES = [tuple(p.split("-")) for p in (
-    "hot-cold big-small fast-slow happy-sad day-night up-down open-closed full-empty hard-soft "
-    "high-low old-young new-old wet-dry light-dark loud-quiet long-short clean-dirty rich-poor "
-    "strong-weak heavy-light early-late first-last near-far left-right inside-outside sweet-sour "
-    "thick-thin wide-narrow rough-smooth brave-afraid asleep-awake kind-cruel right-wrong "
-    "tall-short deep-shallow sharp-blunt true-false noisy-quiet cheap-expensive easy-difficult "
-    "north-south east-west").split()]
+OPPOSITES = [
+    tuple(p.split("-"))
+    for p in (
+        "hot-cold big-small fast-slow happy-sad day-night up-down open-closed full-empty hard-soft"
+        " high-low old-young new-old wet-dry light-dark loud-quiet long-short clean-dirty rich-poor"
+        " strong-weak heavy-light early-late first-last near-far left-right inside-outside"
+        " sweet-sour thick-thin wide-narrow rough-smooth brave-afraid asleep-awake kind-cruel"
+        " right-wrong tall-short deep-shallow sharp-blunt true-false noisy-quiet cheap-expensive"
+        " easy-difficult north-south east-west"
+    ).split()
+]
 # Only these may be asked in the other direction too (the others have two answers).
-OPPOSITES_BOTH = {a for a, _ in OPPOSITES} - {"new", "light", "tall", "noisy", "loud", "long", "old",
-                                              "right", "heavy", "left"}
+OPPOSITES_BOTH = {a for a, _ in OPPOSITES} - {
+    "new",
+    "light",
+    "tall",
+    "noisy",
+    "loud",
+    "long",
+    "old",
+    "right",
+    "heavy",
+    "left",
+}
 
-CAPITALS = [tuple(p.split("-")) for p in (
-    "France-Paris England-London Italy-Rome Spain-Madrid Germany-Berlin Japan-Tokyo China-Beijing "
-    "Egypt-Cairo Greece-Athens Norway-Oslo Sweden-Stockholm Poland-Warsaw Portugal-Lisbon "
-    "Ireland-Dublin Austria-Vienna Denmark-Copenhagen Finland-Helsinki Canada-Ottawa "
-    "Kenya-Nairobi Peru-Lima").split()]
+CAPITALS = [
+    tuple(p.split("-"))
+    for p in (
+        "France-Paris England-London Italy-Rome Spain-Madrid Germany-Berlin Japan-Tokyo"
+        " China-Beijing Egypt-Cairo Greece-Athens Norway-Oslo Sweden-Stockholm Poland-Warsaw"
+        " Portugal-Lisbon Ireland-Dublin Austria-Vienna Denmark-Copenhagen Finland-Helsinki"
+        " Canada-Ottawa Kenya-Nairobi Peru-Lima"
+    ).split()
+]
 
-COLOUR_OF = [("the sky on a clear day", "blue"), ("grass", "green"), ("snow", "white"),
-             ("a ripe banana", "yellow"), ("a ripe strawberry", "red"), ("milk", "white"),
-             ("coal", "black"), ("a carrot", "orange"), ("chocolate", "brown"), ("the sun", "yellow"),
-             ("a lemon", "yellow"), ("a ripe tomato", "red"), ("a leaf in summer", "green"),
-             ("the sea", "blue"), ("a pumpkin", "orange"), ("a plum", "purple"), ("a cloud", "white"), ("the night sky", "black"), ("a fire engine", "red"),
-             ("gold", "yellow"), ("a cherry", "red"), ("sand", "yellow"), ("a stop sign", "red")]
+COLOUR_OF = [
+    ("the sky on a clear day", "blue"),
+    ("grass", "green"),
+    ("snow", "white"),
+    ("a ripe banana", "yellow"),
+    ("a ripe strawberry", "red"),
+    ("milk", "white"),
+    ("coal", "black"),
+    ("a carrot", "orange"),
+    ("chocolate", "brown"),
+    ("the sun", "yellow"),
+    ("a lemon", "yellow"),
+    ("a ripe tomato", "red"),
+    ("a leaf in summer", "green"),
+    ("the sea", "blue"),
+    ("a pumpkin", "orange"),
+    ("a plum", "purple"),
+    ("a cloud", "white"),
+    ("the night sky", "black"),
+    ("a fire engine", "red"),
+    ("gold", "yellow"),
+    ("a cherry", "red"),
+    ("sand", "yellow"),
+    ("a stop sign", "red"),
+]
 
 # job|does (third person)|works (where)|makes or gives
 JOBS = [tuple(r.split("|")) for r in """
@@ -397,7 +563,10 @@ Is water wet?|Yes, water is wet.|yes
 """.strip().split("\n")]
 
 JOKES = [
-    ("Why did the bear bring a ladder to the party?", "Because he heard that the drinks were on the house!"),
+    (
+        "Why did the bear bring a ladder to the party?",
+        "Because he heard that the drinks were on the house!",
+    ),
     ("What do you call a bear with no teeth?", "A gummy bear!"),
     ("Why did the cow cross the road?", "To get to the other moo!"),
     ("What do you call a sleeping dinosaur?", "A dino-snore!"),
@@ -408,12 +577,60 @@ JOKES = [
 ]
 
 POEMS = [
-    ("the moon", "The moon is bright, the night is deep,\nThe little birds are fast asleep.\nThe stars look down on hill and tree,\nAnd shine their light on you and me."),
-    ("the sea", "The sea is blue, the sea is wide,\nIt comes and goes with every tide.\nThe small white boats sail out of sight,\nAnd all come home before the night."),
-    ("a cat", "The cat sat down beside the door,\nAnd then she slept upon the floor.\nShe dreamed of fish, she dreamed of cream,\nAnd purred all through her happy dream."),
-    ("spring", "The snow has gone, the grass is green,\nThe finest flowers I have seen.\nThe birds come back, the robins sing,\nAnd all the world is glad of spring."),
-    ("winter", "The snow falls soft, the snow falls slow,\nThe river sleeps, the cold winds blow.\nWe sit inside beside the fire,\nAnd watch the sparks fly up and higher."),
-    ("the rain", "The rain comes down on roof and street,\nIt makes a puddle for my feet.\nI splash and jump and laugh and play,\nI like to walk on a rainy day."),
-    ("a friend", "A friend is someone who is kind,\nThe finest thing that you can find.\nThrough sun and rain, through night and day,\nA friend will help you on your way."),
-    ("a tree", "The tree is old, the tree is tall,\nIt gives us shade, it shelters all.\nThe squirrels run, the small birds nest,\nAnd in its leaves they take their rest."),
+    (
+        "the moon",
+        (
+            "The moon is bright, the night is deep,\nThe little birds are fast asleep.\nThe stars"
+            " look down on hill and tree,\nAnd shine their light on you and me."
+        ),
+    ),
+    (
+        "the sea",
+        (
+            "The sea is blue, the sea is wide,\nIt comes and goes with every tide.\nThe small white"
+            " boats sail out of sight,\nAnd all come home before the night."
+        ),
+    ),
+    (
+        "a cat",
+        (
+            "The cat sat down beside the door,\nAnd then she slept upon the floor.\nShe dreamed of"
+            " fish, she dreamed of cream,\nAnd purred all through her happy dream."
+        ),
+    ),
+    (
+        "spring",
+        (
+            "The snow has gone, the grass is green,\nThe finest flowers I have seen.\nThe birds"
+            " come back, the robins sing,\nAnd all the world is glad of spring."
+        ),
+    ),
+    (
+        "winter",
+        (
+            "The snow falls soft, the snow falls slow,\nThe river sleeps, the cold winds blow.\nWe"
+            " sit inside beside the fire,\nAnd watch the sparks fly up and higher."
+        ),
+    ),
+    (
+        "the rain",
+        (
+            "The rain comes down on roof and street,\nIt makes a puddle for my feet.\nI splash and"
+            " jump and laugh and play,\nI like to walk on a rainy day."
+        ),
+    ),
+    (
+        "a friend",
+        (
+            "A friend is someone who is kind,\nThe finest thing that you can find.\nThrough sun and"
+            " rain, through night and day,\nA friend will help you on your way."
+        ),
+    ),
+    (
+        "a tree",
+        (
+            "The tree is old, the tree is tall,\nIt gives us shade, it shelters all.\nThe squirrels"
+            " run, the small birds nest,\nAnd in its leaves they take their rest."
+        ),
+    ),
 ]
