@@ -46,8 +46,10 @@ def test_instruction_sets(verbatim, isa):
     if isa != "scalar" and not any(name.startswith(isa) for name in facts):
         pytest.skip(f"this CPU has no {isa}")
     args = ["demo", PROMPT, "--max-tokens", 8, "--cpu-isa", isa]
-    want = log_probs(verbatim, args, 1, 64, 64)
-    assert log_probs(verbatim, args, 2, 7, 16) == want
-    best = log_probs(verbatim, args[:-2], 1, 64, 64)
-    for a, b in zip(want[2][1:], best[2][1:]):
-        assert float(a["logprob"]) == pytest.approx(float(b["logprob"]), abs=0.1)
+    assert log_probs(verbatim, args, 2, 7, 16) == log_probs(verbatim, args, 1, 64, 64)
+    # In f32 nothing is rounded but sums: orders of summation differ by a few units of the last of 24 bits.
+    exact = log_probs(verbatim, [*args, "--dtype", "f32"], 1, 64, 64)
+    best = log_probs(verbatim, [*args[:-2], "--dtype", "f32"], 1, 64, 64)
+    assert exact[0] == best[0]
+    for a, b in zip(exact[2][1:], best[2][1:]):
+        assert float(a["logprob"]) == pytest.approx(float(b["logprob"]), abs=1e-4)
