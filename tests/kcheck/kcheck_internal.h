@@ -14,7 +14,7 @@ struct kc_options {
 	uint32_t isa; /* of the machine, after --mask */
 	double watchdog_s;
 	int threads;
-	bool list, json, bench, self_test;
+	bool list, json, bench, self_test, cpu_clock;
 };
 
 /* A row's fate, in memory that parent and children share. */

@@ -1,6 +1,5 @@
 #include "limits.h"
 
-#include "base/clock.h"
 #include "base/isa.h"
 #include "base/mem.h"
 #include "base/status.h"
@@ -36,7 +35,7 @@ static void read_share(void *context, int index, int n_workers)
 	atomic_fetch_add(&r->sum, a ^ b ^ c ^ d);
 }
 
-double limit_read(struct team *team)
+double limit_read(struct team *team, limit_clock *now)
 {
 	struct reading r = { .n = READ_BYTES / 8 };
 	void *block = mem_pages(READ_BYTES);
@@ -45,9 +44,9 @@ double limit_read(struct team *team)
 	memset(block, 1, READ_BYTES);
 	r.words = block;
 	for (int i = 0; i < REPEATS; i++) {
-		double start = clock_s();
+		double start = now();
 		team_run(team, read_share, &r);
-		double rate = (double)READ_BYTES / (clock_s() - start);
+		double rate = (double)READ_BYTES / (now() - start);
 		best = rate > best ? rate : best;
 	}
 	mem_free_pages(block, READ_BYTES);
@@ -66,15 +65,15 @@ static void loop_share(void *context, int index, int n_workers)
 	l->done[index] = l->loop(ROUNDS);
 }
 
-static double best_rate(struct team *team, limit_loop *loop)
+static double best_rate(struct team *team, limit_clock *now, limit_loop *loop)
 {
 	struct loops l = { .loop = loop };
 	double best = 0;
 	CHECK(team_size(team) <= 1024);
 	for (int i = 0; i < REPEATS; i++) {
-		double done = 0, start = clock_s();
+		double done = 0, start = now();
 		team_run(team, loop_share, &l);
-		double seconds = clock_s() - start;
+		double seconds = now() - start;
 		for (int w = 0; w < team_size(team); w++)
 			done += l.done[w];
 		best = done / seconds > best ? done / seconds : best;
@@ -96,23 +95,23 @@ double limit_loop_scalar(int64_t rounds)
 	return 2.0 * 8 * (double)rounds;
 }
 
-double limit_flops_f32(struct team *team, uint32_t isa)
+double limit_flops_f32(struct team *team, limit_clock *now, uint32_t isa)
 {
 #if defined(__x86_64__)
 	if (isa & ISA_AVX512)
-		return best_rate(team, limit_loop_avx512);
+		return best_rate(team, now, limit_loop_avx512);
 	if (isa & ISA_AVX2)
-		return best_rate(team, limit_loop_avx2);
+		return best_rate(team, now, limit_loop_avx2);
 #endif
 	(void)isa;
-	return best_rate(team, limit_loop_scalar);
+	return best_rate(team, now, limit_loop_scalar);
 }
 
-double limit_flops_bf16(struct team *team, uint32_t isa)
+double limit_flops_bf16(struct team *team, limit_clock *now, uint32_t isa)
 {
 #if defined(__x86_64__)
 	if (isa & ISA_AVX512_BF16)
-		return best_rate(team, limit_loop_avx512bf16);
+		return best_rate(team, now, limit_loop_avx512bf16);
 #endif
-	return limit_flops_f32(team, isa);
+	return limit_flops_f32(team, now, isa);
 }
