@@ -10,15 +10,16 @@ const char *limits_avx512_refuse(const struct limits_request *r)
 	return r->work == LIMITS_MULTIPLY && r->type != DTYPE_F32 ? "multiplies f32 only" : NULL;
 }
 
-static uint64_t read_words(const char *word, size_t bytes)
+static uint64_t read_words(const __m512i *word, size_t n)
 {
 	__m512i sum[8];
 	for (int c = 0; c < 8; c++)
 		sum[c] = _mm512_setzero_si512();
-	for (size_t i = 0; i < bytes; i += 8 * sizeof(__m512i))
+	const size_t stream = n / LIMITS_STREAMS, each = 8 / LIMITS_STREAMS;
+	for (size_t i = 0; i < stream; i += each)
 #pragma GCC unroll 8
 		for (size_t c = 0; c < 8; c++)
-			sum[c] = _mm512_add_epi64(sum[c], _mm512_load_si512(word + i + c * sizeof(__m512i)));
+			sum[c] = _mm512_add_epi64(sum[c], _mm512_load_si512(word + c / each * stream + i + c % each));
 	uint64_t total = 0;
 	for (int c = 0; c < 8; c++)
 		total += (uint64_t)_mm512_reduce_add_epi64(sum[c]);
@@ -29,7 +30,7 @@ void limits_avx512(const struct limits_args *a, struct limits_result *out)
 {
 	*out = (struct limits_result){ 0 };
 	if (a->work == LIMITS_READ) {
-		out->sum = read_words(a->data, a->bytes);
+		out->sum = read_words(a->data, a->bytes / sizeof(__m512i));
 		return;
 	}
 	const __m512 x = _mm512_set1_ps(a->x), w = _mm512_set1_ps(a->w);

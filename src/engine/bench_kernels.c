@@ -7,7 +7,6 @@
 #include "ops/kernels.h"
 #include "ops/limits_measure.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* What weights are read from in one repeat: more than caches hold, as in a model, where each is read once a step. */
@@ -83,12 +82,6 @@ static void fill(void *context, int index, int n_workers)
 		dtype_store(l->args.w_type, l->weights, (size_t)i, (float)(i % 251 - 125) / 1024.0f);
 }
 
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
 /* One product, on the next copy of the weights. */
 static void run_next(struct team *team, struct linear_bench *l)
 {
@@ -111,8 +104,7 @@ static double time_linear(struct team *team, struct linear_bench *l, double *sec
 			run_next(team, l);
 		seconds[i] = (clock_s() - start) / (double)runs;
 	}
-	qsort(seconds, (size_t)repeat, sizeof *seconds, by_value);
-	return (seconds[(repeat - 1) / 2] + seconds[repeat / 2]) / 2;
+	return spread_of(seconds, repeat).median;
 }
 
 static int parse_type(const char *name, enum dtype *out)

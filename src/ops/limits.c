@@ -60,7 +60,7 @@ static void run_share(void *context, int index, int n_workers)
 	struct work *w = context;
 	struct limits_args a = w->args;
 	int64_t begin, end;
-	team_share((int64_t)w->args.bytes, 4096, index, n_workers, &begin, &end);
+	team_share((int64_t)w->args.bytes, LIMITS_GRAIN, index, n_workers, &begin, &end);
 	a.data = (const char *)w->args.data + begin;
 	a.bytes = (size_t)(end - begin);
 	w->fn(&a, &w->worker[index].result);
@@ -71,17 +71,17 @@ static void fill_share(void *context, int index, int n_workers)
 {
 	struct work *w = context;
 	int64_t begin, end;
-	team_share((int64_t)w->args.bytes, 4096, index, n_workers, &begin, &end);
+	team_share((int64_t)w->args.bytes, LIMITS_GRAIN, index, n_workers, &begin, &end);
 	uint64_t *word = (uint64_t *)((char *)w->args.data + begin);
 	for (int64_t i = 0; i < (end - begin) / (int64_t)sizeof *word; i++)
 		word[i] = (uint64_t)i;
 }
 
 /* Seconds of the fastest of some runs. */
-static double fastest(struct team *team, struct work *w)
+static double fastest(struct team *team, struct work *w, int repeat)
 {
 	double best = 0;
-	for (int i = 0; i < REPEATS; i++) {
+	for (int i = 0; i < repeat; i++) {
 		double start = clock_s();
 		team_run(team, run_share, w);
 		double took = clock_s() - start;
@@ -91,23 +91,27 @@ static double fastest(struct team *team, struct work *w)
 	return best > 0 ? best : 1e-9;
 }
 
-static int measure_read(struct team *team, uint32_t isa, uint64_t memory, struct work *w, double *bytes_s)
+int limits_measure_read(struct team *team, uint32_t isa, uint64_t memory, int repeat, double *bytes_s)
 {
 	const struct limits_request r = { LIMITS_READ, DTYPE_F32 };
+	struct work w = { 0 };
 	struct pick pick;
 	TRY(limits_pick(isa, &r, NULL, &pick));
-	size_t bytes = memory / 4 < READ_MOST ? (size_t)(memory / 4) & ~(size_t)4095 : READ_MOST;
+	size_t bytes = memory / 4 < READ_MOST ? (size_t)(memory / 4) / LIMITS_GRAIN * LIMITS_GRAIN : READ_MOST;
 	if (bytes < READ_LEAST)
 		bytes = READ_LEAST;
 	void *data = mem_pages(bytes);
-	if (!data)
-		return VB_ENOMEM;
-	w->fn = limits_kernel(pick.row);
-	w->args = (struct limits_args){ .work = LIMITS_READ, .data = data, .bytes = bytes };
-	team_run(team, fill_share, w);
-	*bytes_s = (double)bytes / fastest(team, w);
+	w.worker = mem_calloc((size_t)team_size(team), sizeof *w.worker);
+	int rc = data && w.worker ? VB_OK : VB_ENOMEM;
+	if (rc == VB_OK) {
+		w.fn = limits_kernel(pick.row);
+		w.args = (struct limits_args){ .work = LIMITS_READ, .data = data, .bytes = bytes };
+		team_run(team, fill_share, &w);
+		*bytes_s = (double)bytes / fastest(team, &w, repeat);
+	}
+	mem_free(w.worker);
 	mem_free_pages(data, bytes);
-	return VB_OK;
+	return rc;
 }
 
 static int measure_multiply(struct team *team, uint32_t isa, enum dtype type, struct work *w, double *flops_s)
@@ -117,7 +121,7 @@ static int measure_multiply(struct team *team, uint32_t isa, enum dtype type, st
 	TRY(limits_pick(isa, &r, NULL, &pick));
 	w->fn = limits_kernel(pick.row);
 	w->args = (struct limits_args){ .work = LIMITS_MULTIPLY, .x = 1, .w = 1, .rounds = ROUNDS };
-	double took = fastest(team, w), flops = 0;
+	double took = fastest(team, w, REPEATS), flops = 0;
 	for (int i = 0; i < team_size(team); i++)
 		flops += w->worker[i].result.flops;
 	*flops_s = flops / took;
@@ -131,7 +135,7 @@ int limits_measure(struct team *team, uint32_t isa, uint64_t memory, struct limi
 		return VB_ENOMEM;
 	int rc;
 	*out = (struct limits){ 0 };
-	TRY_TO(out, measure_read(team, isa, memory, &w, &out->read_bytes_s));
+	TRY_TO(out, limits_measure_read(team, isa, memory, REPEATS, &out->read_bytes_s));
 	TRY_TO(out, measure_multiply(team, isa, DTYPE_F32, &w, &out->f32_flops_s));
 	if (measure_multiply(team, isa, DTYPE_BF16, &w, &out->bf16_flops_s) != VB_OK)
 		out->bf16_flops_s = out->f32_flops_s;
