@@ -31,18 +31,44 @@ struct vb_engine;
  * `options` may be NULL (defaults) and is not kept. On failure *out is NULL. */
 VB_API int vb_engine_open(struct vb_engine **out, const char *model_dir, const struct vb_options *options);
 
-/* Closes and sets *engine to NULL. NULL, or a pointer to NULL, is allowed. VB_ESTATE while a generation runs. */
+/* Closes and sets *engine to NULL. NULL, or a pointer to NULL, is allowed. Requests that were submitted and have not
+ * ended are cancelled. VB_ESTATE while a thread is inside vb_generate or vb_step. */
 VB_API int vb_engine_close(struct vb_engine **engine);
 
-/* Generates on the calling thread. `on_token` may be NULL. *result is filled also where VB_ECANCELLED is returned
- * (with what was made), and is zeroed on every other failure. One generation at a time on one engine: a second
- * thread gets VB_ESTATE. */
+/* Generates and returns when the request has ended. `on_token` may be NULL. *result is filled also where VB_ECANCELLED
+ * is returned (with what was made), and is zeroed on every other failure. Several threads may call it at once: their
+ * requests share steps, which one of the waiting threads runs (callbacks come on that thread). VB_ESTATE from inside a
+ * callback. */
 VB_API int vb_generate(struct vb_engine *engine, const struct vb_request *request, vb_token_fn *on_token, void *user,
 		       struct vb_result *result);
 
-/* Asks a running generation to end after the current step; without one it does nothing. May be called from any
- * thread and from a signal handler. */
+/* Asks every request to end with the current step; without one it does nothing. May be called from any thread and
+ * from a signal handler. */
 VB_API void vb_cancel(struct vb_engine *engine);
+
+/* ---- Many requests ---- */
+
+/* Submits a request: it is checked and copied (nothing of *request is needed afterwards), and waits for its turn. It
+ * ends exactly once, with on_done (may be NULL). *id (may be NULL) names it. Any thread, also from a callback. A request
+ * that can never fit is refused here, with the numbers. */
+VB_API int vb_submit(struct vb_engine *engine, const struct vb_request *request, vb_token_fn *on_token,
+		     vb_done_fn *on_done, void *user, uint64_t *id);
+
+/* Asks one request to end: its pages are free after the next step. VB_ENOTFOUND where it has ended. Any thread. */
+VB_API int vb_cancel_request(struct vb_engine *engine, uint64_t id);
+
+/* Runs one step on the calling thread: callbacks come from inside. *more (may be NULL) says whether anything is left to
+ * do. VB_ESTATE where another thread runs steps, or from inside a callback. */
+VB_API int vb_step(struct vb_engine *engine, bool *more);
+
+/* Lets a thread of the engine's own run the steps, until vb_engine_stop or vb_engine_close. */
+VB_API int vb_engine_start(struct vb_engine *engine);
+VB_API int vb_engine_stop(struct vb_engine *engine);
+
+/* Counters since the engine was opened, as JSON freed by vb_free: {"requests": {...}, "steps", "tokens", "preemptions",
+ * "speculation": {"method", "steps", "proposed", "accepted", "accepted_at": [...]}, "prefix_cache": {...}, "pages": [...]}. Not while a
+ * step runs on another thread (VB_ESTATE). */
+VB_API int vb_engine_stats(struct vb_engine *engine, char **json);
 
 /* The engine's tokeniser, borrowed; NULL where the folder has none (then prompts must be ids). */
 VB_API const struct vb_tokenizer *vb_engine_tokenizer(const struct vb_engine *engine);

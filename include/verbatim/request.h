@@ -41,6 +41,7 @@ struct vb_request {
 	const char *const *stop; /* UTF-8: the answer ends before the one of these that is complete first; borrowed */
 	size_t n_stop;
 	bool ignore_eos;
+	uint64_t cache_salt; /* requests with different salts never share a cached beginning; default 0 */
 	int logprobs;        /* -1: none; N >= 0: of each generated token, with the N most probable */
 	int prompt_logprobs; /* the same of each prompt token (the first has none) */
 
@@ -95,9 +96,14 @@ struct vb_result {
 	struct vb_token *prompt_tokens; /* n_prompt_ids where asked for ([0] has no logprob: NAN), else NULL */
 	int64_t cached_tokens; /* prompt tokens whose keys and values were found in the cache */
 	bool clipped;          /* max_tokens was lowered to what the context holds */
+	int64_t draft_steps, proposed_tokens, accepted_tokens; /* speculation: steps with guesses, guesses, right ones */
 	double first_token_s, prefill_tok_s, decode_tok_s; /* seconds; tokens a second; 0 where none ran */
 	void *memory; /* the library's */
 };
+
+/* How a submitted request ended: VB_OK, VB_ECANCELLED (both with a result), or a failure, with vb_errmsg() set. To keep
+ * the result, copy the struct and zero *result: it then is yours to free; what is left in it is freed after the call. */
+typedef void vb_done_fn(void *user, int status, struct vb_result *result);
 
 /* Frees what a result holds (not the struct itself). A zeroed result is allowed. */
 VB_API void vb_result_free(struct vb_result *result);

@@ -93,11 +93,19 @@ double bench_read_bandwidth(struct team *team, int repeat)
 struct bench {
 	struct vb_engine *e;
 	const struct vb_bench_spec *s;
-	struct block_table *tables; /* [batch] */
-	int32_t *page_table;        /* [batch, width] */
-	int32_t *q_begin, *kv_len;
-	int64_t width;
+	int32_t seqs[ENGINE_MAX_BATCH];
+	int64_t n_seqs;
+	int32_t ids[ENGINE_MAX_BATCH];
 };
+
+/* Adds tokens of a sequence to the step; its pages are reserved. */
+static int64_t add(struct vb_engine *e, int32_t seq, const int32_t *ids, int64_t n, int64_t first)
+{
+	const int32_t *tables[KV_MAX_GROUPS];
+	for (int g = 0; g < e->limits.n_groups; g++)
+		tables[g] = kv_seq_table(e->kv, seq, g);
+	return batch_add(e->batch, ids, n, first, 1, tables);
+}
 
 static int check_spec(const struct vb_engine *e, const struct vb_bench_spec *s)
 {
@@ -124,105 +132,90 @@ static int32_t random_id(const struct vb_engine *e, int64_t i)
 	return (int32_t)(rng_u32(1, RNG_TEST, 0, (uint32_t)i) % (uint32_t)program_n_vocab(e->setup.program));
 }
 
+static int32_t greedy(struct vb_engine *e, const float *logits)
+{
+	struct sample_params params = { .top_p = 1, .repetition_penalty = 1 };
+	struct sample_args a = { .logits = logits, .n_vocab = program_n_vocab(e->setup.program), .params = &params,
+				 .work = e->work, .candidate = e->candidate };
+	int32_t id = e->sample(&a);
+	return id < 0 ? 0 : id; /* random weights may overflow; speed does not depend on it */
+}
+
 static int bench_prefill(struct vb_engine *e, const struct vb_bench_spec *s, double *tok_s, double *first_s)
 {
-	int32_t ids[256];
-	int64_t chunk = e->setup.chunk < 256 ? e->setup.chunk : 256;
-	if (s->prompt_tokens >= e->setup.chunk)
-		chunk = e->setup.chunk;
-	int32_t *prompt = chunk > 256 ? mem_alloc((size_t)chunk * sizeof *prompt) : ids;
+	int64_t chunk = e->setup.chunk < s->prompt_tokens ? e->setup.chunk : s->prompt_tokens;
+	int32_t *prompt = mem_alloc((size_t)chunk * sizeof *prompt);
 	if (!prompt)
 		return VB_ENOMEM;
-	int rc;
-	TRY_TO(out, block_table_reserve(&e->table, e->pool, s->prompt_tokens));
+	int32_t seq = kv_seq_open(e->kv, 0);
+	CHECK(seq >= 0);
 	double start = clock_s();
 	int64_t size = 0;
+	int rc = VB_OK;
 	for (int64_t first = 0; first < s->prompt_tokens; first += size) {
 		size = s->prompt_tokens - first < chunk ? s->prompt_tokens - first : chunk;
 		for (int64_t i = 0; i < size; i++)
 			prompt[i] = random_id(e, first + i);
-		engine_step(e, prompt, size, first, s->prompt_tokens);
+		TRY_TO(out, kv_seq_reserve(e->kv, seq, first + size));
+		batch_clear(e->batch);
+		add(e, seq, prompt, size, first);
+		batch_run(e->batch, e->team);
 	}
 	int32_t row = (int32_t)(size - 1);
 	const float *logits = program_head(e->setup.program, e->team, &row, 1);
-	struct sample_params greedy = { .top_p = 1, .repetition_penalty = 1 };
-	struct sample_args a = { .logits = logits, .n_vocab = program_n_vocab(e->setup.program), .params = &greedy,
-				 .work = e->work, .candidate = e->candidate };
-	(void)e->sample(&a);
+	(void)greedy(e, logits);
 	*first_s = clock_s() - start;
 	*tok_s = (double)s->prompt_tokens / *first_s;
-	block_table_truncate(&e->table, e->pool, 0);
 out:
-	if (prompt != ids)
-		mem_free(prompt);
+	kv_seq_close(e->kv, seq);
+	mem_free(prompt);
 	return rc;
 }
 
 static int prepare_decode(struct bench *b)
 {
 	struct vb_engine *e = b->e;
-	const struct vb_bench_spec *s = b->s;
-	b->width = e->table.capacity;
-	b->tables = mem_calloc((size_t)s->batch, sizeof *b->tables);
-	b->page_table = mem_calloc((size_t)(s->batch * b->width), sizeof *b->page_table);
-	b->q_begin = mem_calloc((size_t)s->batch + 1, sizeof *b->q_begin);
-	b->kv_len = mem_calloc((size_t)s->batch, sizeof *b->kv_len);
-	if (!b->tables || !b->page_table || !b->q_begin || !b->kv_len)
-		return VB_ENOMEM;
-	for (int64_t i = 0; i < s->batch; i++) {
-		struct block_table *t = &b->tables[i];
-		TRY(block_table_init(t, b->width));
-		TRY(block_table_reserve(t, e->pool, s->depth + s->decode_tokens));
-		memcpy(b->page_table + i * b->width, t->page, (size_t)t->n_pages * sizeof *t->page);
-		b->q_begin[i + 1] = (int32_t)(i + 1);
+	for (; b->n_seqs < b->s->batch; b->n_seqs++) {
+		int32_t seq = b->seqs[b->n_seqs] = kv_seq_open(e->kv, 0);
+		CHECK(seq >= 0);
+		int rc = kv_seq_reserve(e->kv, seq, b->s->depth + b->s->decode_tokens);
+		if (rc != VB_OK) {
+			kv_seq_close(e->kv, seq);
+			return rc;
+		}
 	}
-	if (s->depth)
+	if (b->s->depth)
 		program_fill_caches(e->setup.program);
 	return VB_OK;
 }
 
 static void release_decode(struct bench *b)
 {
-	for (int64_t i = 0; b->tables && i < b->s->batch; i++)
-		block_table_fini(&b->tables[i], b->e->pool);
-	mem_free(b->tables);
-	mem_free(b->page_table);
-	mem_free(b->q_begin);
-	mem_free(b->kv_len);
+	while (b->n_seqs > 0)
+		kv_seq_close(b->e->kv, b->seqs[--b->n_seqs]);
 }
 
-/* decode_tokens steps of all sequences, each token sampled greedily: tokens a second of all together. */
+/* decode_tokens steps of all sequences, each token chosen greedily: tokens a second of all together. */
 static double bench_decode(struct bench *b)
 {
 	struct vb_engine *e = b->e;
 	int64_t batch = b->s->batch, vocab = program_n_vocab(e->setup.program);
-	struct sample_params greedy = { .top_p = 1, .repetition_penalty = 1 };
+	int64_t max_rows = program_get_config(e->setup.program)->max_rows;
 	for (int64_t i = 0; i < batch; i++)
-		e->ids[i] = random_id(e, i);
+		b->ids[i] = random_id(e, i);
 	double start = clock_s();
 	for (int64_t n = 0; n < b->s->decode_tokens; n++) {
-		int64_t position = b->s->depth + n;
-		for (int64_t i = 0; i < batch; i++) {
-			e->position[i] = (int32_t)position;
-			e->rope_len[i] = 1;
-			e->slot[i] = block_table_slot(&b->tables[i], e->pool, position);
-			e->rows[i] = (int32_t)i;
-			b->kv_len[i] = (int32_t)position + 1;
-		}
-		struct step_group groups[PROGRAM_MAX_GROUPS];
-		for (int g = 0; g < PROGRAM_MAX_GROUPS; g++)
-			groups[g] = (struct step_group){ e->slot, b->page_table, b->width };
-		struct step step = { .n_tokens = batch, .n_seqs = batch, .ids = e->ids, .position = e->position,
-				     .rope_len = e->rope_len, .q_begin = b->q_begin,
-				     .kv_len = b->kv_len, .groups = groups };
-		program_run(e->setup.program, e->team, &step);
-		const float *logits = program_head(e->setup.program, e->team, e->rows, batch);
-		for (int64_t i = 0; i < batch; i++) {
-			struct sample_args a = { .logits = logits + i * vocab, .n_vocab = vocab, .params = &greedy,
-						 .work = e->work, .candidate = e->candidate };
-			e->ids[i] = e->sample(&a);
-			if (e->ids[i] < 0)
-				e->ids[i] = 0; /* random weights may overflow; speed does not depend on it */
+		batch_clear(e->batch);
+		for (int64_t i = 0; i < batch; i++)
+			add(e, b->seqs[i], &b->ids[i], 1, b->s->depth + n);
+		batch_run(e->batch, e->team);
+		for (int64_t done = 0; done < batch; done += max_rows) {
+			int64_t rows = batch - done < max_rows ? batch - done : max_rows;
+			for (int64_t i = 0; i < rows; i++)
+				e->rows[i] = (int32_t)(done + i);
+			const float *logits = program_head(e->setup.program, e->team, e->rows, rows);
+			for (int64_t i = 0; i < rows; i++)
+				b->ids[done + i] = greedy(e, logits + i * vocab);
 		}
 	}
 	return (double)(batch * b->s->decode_tokens) / (clock_s() - start);
@@ -245,13 +238,12 @@ int vb_bench_model(struct vb_engine *e, const struct vb_bench_spec *s, char **js
 		FAIL(VB_EINVAL, "invalid call: vb_bench_model: no argument may be NULL");
 	*json = NULL;
 	TRY(check_spec(e, s));
-	if (atomic_exchange(&e->busy, true))
-		FAIL(VB_ESTATE, "engine busy: vb_bench_model: wait for the generation to end");
+	if (!engine_try_drive(e))
+		FAIL(VB_ESTATE, "engine busy: vb_bench_model: wait for the requests to end");
 	struct bench b = { .e = e, .s = s };
 	double prefill[MAX_REPEAT], first[MAX_REPEAT], decode[MAX_REPEAT], bandwidth[MAX_REPEAT];
 	double step_bytes = bytes_per_step(e, s);
 	int rc;
-	block_table_truncate(&e->table, e->pool, 0);
 	/* A first pass, not counted, reads the weights from the file and warms everything. */
 	TRY_TO(out, bench_prefill(e, s, &prefill[0], &first[0]));
 	for (int i = 0; i < s->repeat; i++)
@@ -277,7 +269,6 @@ int vb_bench_model(struct vb_engine *e, const struct vb_bench_spec *s, char **js
 		FAIL_TO(out, VB_ENOMEM, "out of memory: JSON");
 out:
 	release_decode(&b);
-	block_table_truncate(&e->table, e->pool, 0);
-	atomic_store(&e->busy, false);
+	engine_stop_driving(e);
 	return rc;
 }

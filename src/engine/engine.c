@@ -1,5 +1,5 @@
 /* engine.c - opening and closing. */
-#include "engine_internal.h"
+#include "step.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -67,29 +67,52 @@ static int read_generation_config(struct vb_engine *e)
 	return VB_OK;
 }
 
+static int make_cache(struct vb_engine *e)
+{
+	const struct setup *s = &e->setup;
+	struct kv_config c = { .page_size = s->page_size, .n_groups = program_n_groups(s->program),
+			       .max_seqs = s->max_batch, .max_tokens = s->context,
+			       .prefix_cache = s->options.prefix_cache };
+	e->limits = (struct sched_limits){ .max_seqs = s->max_batch, .chunk = s->chunk, .page_size = s->page_size,
+					   .n_groups = c.n_groups };
+	for (int g = 0; g < c.n_groups; g++) {
+		c.group[g].window = e->limits.window[g] = program_group_window(s->program, g);
+		c.group[g].n_pages = s->n_pages[g];
+	}
+	TRY(program_allocate(s->program, s->n_pages));
+	TRY(kv_create(&e->kv, &c));
+	return batch_create(&e->batch, s->program);
+}
+
+static int make_spec(struct vb_engine *e)
+{
+	const struct setup *s = &e->setup;
+	e->max_draft = s->max_draft;
+	struct spec_config c = {
+		.method = s->speculate, .max_draft = s->max_draft, .automatic = s->options.draft_tokens < 0,
+		.max_seqs = s->max_batch, .context = s->context + MAX_DRAFT, .draft_dir = s->options.draft_model,
+		.compute = s->compute, .compute_auto = strcmp(s->options.dtype, "auto") == 0, .isa = s->isa,
+		.n_threads = s->n_threads, .page_size = s->page_size, .chunk = s->chunk,
+		.n_vocab = program_n_vocab(s->program),
+	};
+	return spec_create(&e->spec, e->team, &c);
+}
+
 static int take_memory(struct vb_engine *e)
 {
 	struct setup *s = &e->setup;
-	int64_t n_pages[PROGRAM_MAX_GROUPS];
-	for (int g = 0; g < PROGRAM_MAX_GROUPS; g++)
-		n_pages[g] = s->n_pages;
-	TRY(program_allocate(s->program, n_pages));
-	TRY(page_pool_create(&e->pool, s->n_pages, s->page_size));
-	TRY(block_table_init(&e->table, (s->context + s->page_size - 1) / s->page_size));
-	size_t tokens = (size_t)program_get_config(s->program)->max_tokens;
-	size_t rows = (size_t)program_get_config(s->program)->max_rows;
-	size_t vocab = (size_t)program_n_vocab(s->program);
-	e->ids = mem_calloc(tokens, sizeof *e->ids);
-	e->position = mem_calloc(tokens, sizeof *e->position);
-	e->rope_len = mem_calloc(tokens, sizeof *e->rope_len);
-	e->slot = mem_calloc(tokens, sizeof *e->slot);
-	e->rows = mem_calloc(rows, sizeof *e->rows);
+	TRY(make_cache(e));
+	size_t seqs = (size_t)s->max_batch, vocab = (size_t)program_n_vocab(s->program);
+	e->rows = mem_calloc((size_t)program_get_config(s->program)->max_rows, sizeof *e->rows);
 	e->work = mem_calloc(vocab, sizeof *e->work);
 	e->candidate = mem_calloc(vocab, sizeof *e->candidate);
-	e->in_prompt = mem_calloc(vocab, sizeof *e->in_prompt);
-	e->count = mem_calloc(vocab, sizeof *e->count);
-	if (!e->ids || !e->position || !e->rope_len || !e->slot || !e->rows || !e->work || !e->candidate ||
-	    !e->in_prompt || !e->count)
+	e->view = mem_calloc(2 * seqs, sizeof *e->view);
+	e->decision = mem_calloc(2 * seqs, sizeof *e->decision);
+	e->viewed = mem_calloc(2 * seqs, sizeof *e->viewed);
+	e->drafting = mem_calloc(seqs, sizeof *e->drafting);
+	e->items = mem_calloc(seqs, sizeof *e->items);
+	if (!e->rows || !e->work || !e->candidate || !e->view || !e->decision || !e->viewed || !e->drafting ||
+	    !e->items)
 		return VB_ENOMEM;
 	e->sample = sample_kernel_for(s->isa);
 	struct log_softmax_request r = { (int64_t)vocab };
@@ -101,22 +124,27 @@ static int take_memory(struct vb_engine *e)
 
 static void destroy(struct vb_engine *e)
 {
+	/* Requests hold sequences of the cache and of the draft: they go first. */
+	if (e->requests_end)
+		engine_end_all(e, VB_ECANCELLED);
+	spec_destroy(&e->spec);
+	batch_destroy(&e->batch);
+	kv_destroy(&e->kv);
 	setup_destroy(&e->setup);
 	tensor_set_close(&e->tensors);
 	vb_tokenizer_close(&e->tokenizer);
 	team_destroy(&e->team);
-	block_table_fini(&e->table, e->pool);
-	page_pool_destroy(&e->pool);
 	mem_free(e->model_dir);
-	mem_free(e->ids);
-	mem_free(e->position);
-	mem_free(e->rope_len);
-	mem_free(e->slot);
 	mem_free(e->rows);
 	mem_free(e->work);
 	mem_free(e->candidate);
-	mem_free(e->in_prompt);
-	mem_free(e->count);
+	mem_free(e->view);
+	mem_free(e->decision);
+	mem_free(e->viewed);
+	mem_free(e->drafting);
+	mem_free(e->items);
+	pthread_mutex_destroy(&e->lock);
+	pthread_cond_destroy(&e->changed);
 	mem_free(e);
 }
 
@@ -130,6 +158,10 @@ int vb_engine_open(struct vb_engine **out, const char *model_dir, const struct v
 	if (!e)
 		return VB_ENOMEM;
 	int rc;
+	pthread_mutex_init(&e->lock, NULL);
+	pthread_cond_init(&e->changed, NULL);
+	e->requests_end = &e->requests;
+	e->inbox_end = &e->inbox;
 	e->model_dir = mem_strdup(model_dir);
 	if (!e->model_dir)
 		FAIL_TO(out, VB_ENOMEM, "out of memory: vb_engine_open");
@@ -141,6 +173,7 @@ int vb_engine_open(struct vb_engine **out, const char *model_dir, const struct v
 	TRY_TO(out, read_generation_config(e));
 	TRY_TO(out, bind_weights(e));
 	TRY_TO(out, take_memory(e));
+	TRY_TO(out, make_spec(e));
 	e->load_s = clock_s() - start;
 out:
 	if (rc == VB_OK)
@@ -154,9 +187,14 @@ int vb_engine_close(struct vb_engine **engine)
 {
 	if (!engine || !*engine)
 		return VB_OK;
-	if (atomic_load(&(*engine)->busy))
-		FAIL(VB_ESTATE, "engine busy: vb_engine_close: cancel the generation and wait for it first");
-	destroy(*engine);
+	struct vb_engine *e = *engine;
+	TRY(vb_engine_stop(e));
+	pthread_mutex_lock(&e->lock);
+	bool busy = e->driving || e->n_waiters > 0;
+	pthread_mutex_unlock(&e->lock);
+	if (busy)
+		FAIL(VB_ESTATE, "engine busy: vb_engine_close: cancel what runs and wait for it first");
+	destroy(e);
 	*engine = NULL;
 	return VB_OK;
 }

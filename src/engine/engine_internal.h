@@ -12,9 +12,13 @@
 #include "load/load.h"
 #include "model/model.h"
 #include "ops/ops.h"
+#include "ops/batch.h"
 #include "ops/sampling.h"
+#include "scheduler.h"
+#include "spec/spec.h"
 #include "text/text.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 struct vb_tokenizer {
@@ -37,7 +41,11 @@ struct setup {
 	int pick_rc; /* of program_pick, with its message */
 	char pick_message[2048];
 	struct program_memory memory;
-	int64_t context, n_pages, page_size, max_batch, chunk;
+	int64_t context, page_size, max_batch, chunk;
+	int64_t n_pages[PROGRAM_MAX_GROUPS]; /* by window group */
+	uint64_t kv_bytes;                   /* of all of them */
+	enum spec_method speculate;
+	int max_draft; /* guesses a request and step; 0: none */
 	char context_why[256]; /* "" or why the context is shorter than the model's */
 };
 
@@ -77,6 +85,16 @@ size_t stopper_ready(struct stopper *s);
 /* Drops the first n bytes of pending. */
 void stopper_drop(struct stopper *s, size_t n);
 
+struct request; /* requests.h */
+
+/* Most sequences in a step: what arrays on the stack may count on. */
+#define ENGINE_MAX_BATCH 1024
+
+struct engine_stats {
+	int64_t ended, steps, tokens, preemptions, proposed, accepted, draft_steps;
+	int64_t accepted_at[16]; /* guesses at this distance that reached an answer */
+};
+
 struct vb_engine {
 	struct setup setup;
 	char *model_dir;
@@ -84,22 +102,43 @@ struct vb_engine {
 	struct tensor_set *tensors;
 	struct generation_config generation;
 	struct vb_tokenizer *tokenizer; /* NULL: none */
-	struct page_pool *pool;
-	struct block_table table;
+	struct kv *kv;
+	struct batch *batch;
+	struct spec *spec;
 	double load_s;
 	int32_t eos[2 * CONFIG_MAX_EOS];
 	int64_t n_eos;
-	atomic_bool busy, cancel;
-	/* One step's arrays, [max tokens]. */
-	int32_t *ids, *position, *rope_len, *rows;
-	int64_t *slot;
+
+	/* Whoever drives owns everything up to `lock`, for the length of a step; the list's links are changed under it. */
+	struct request *requests, **requests_end; /* in order of arrival */
+	atomic_bool cancel_all;
+	struct engine_stats stats;
+	int max_draft;
+	/* One step's view, decisions and guesses: [2 * max_batch], [max_batch]. */
+	struct sched_request *view;
+	struct sched_decision *decision;
+	struct sched_limits limits;
+	struct request **viewed, **drafting;
+	struct spec_item *items;
+	int64_t n_guesses;
+	double propose_s;
+	int32_t *rows; /* [max rows] */
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* the inbox, a finished step, a stopping thread */
+	struct request *inbox, **inbox_end;
+	uint64_t last_id;
+	int64_t stats_submitted;
+	bool driving, closing;
+	pthread_t driver;  /* while driving */
+	int64_t n_waiters; /* threads inside vb_generate */
+	bool has_thread;
+	pthread_t thread;
 	/* Sampling, [vocabulary]. */
 	sample_fn *sample;
 	log_softmax_fn *log_softmax;
 	float *work;
 	struct sample_candidate *candidate;
-	uint8_t *in_prompt;
-	int32_t *count;
 };
 
 /* A path as JSON text; bytes that are no UTF-8 as question marks. NULL on ENOMEM. */
@@ -119,7 +158,8 @@ json_t *spread_json(struct spread s);
 /* The ids of a chat: JSON, an array of messages or an object with "messages" and more for the template. */
 int chat_ids(const struct vb_tokenizer *t, const char *chat, bool add_generation_prompt, struct ids *out);
 
-/* Runs tokens ids[0..n) of one sequence at positions first.. with its first prompt_len tokens the prompt. */
-void engine_step(struct vb_engine *e, const int32_t *ids, int64_t n, int64_t first, int64_t prompt_len);
+/* The right to drive: true where nobody does. A thread that drives already (a callback) gets VB_ESTATE from `why`. */
+bool engine_try_drive(struct vb_engine *e);
+void engine_stop_driving(struct vb_engine *e);
 
 #endif

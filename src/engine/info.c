@@ -140,14 +140,23 @@ static json_t *choices(const struct program *p, const char *only)
 
 static json_t *memory_json(const struct setup *s)
 {
-	uint64_t kv = s->memory.kv_per_token * (uint64_t)s->page_size * (uint64_t)s->n_pages;
+	json_t *groups = json_array();
+	int64_t pages = 0;
+	for (int g = 0; g < program_n_groups(s->program); g++) {
+		pages += s->n_pages[g];
+		json_array_append_new(groups, json_pack("{s:I, s:I, s:I}", "window",
+							(json_int_t)program_group_window(s->program, g), "pages",
+							(json_int_t)s->n_pages[g], "kv_per_token",
+							(json_int_t)s->memory.group_kv_per_token[g]));
+	}
 	json_t *o = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "weights",
 			      (json_int_t)s->memory.weights, "weights_per_token",
 			      (json_int_t)s->memory.weights_per_token, "kv_per_token",
 			      (json_int_t)s->memory.kv_per_token, "page_size", (json_int_t)s->page_size, "pages",
-			      (json_int_t)s->n_pages, "kv", (json_int_t)kv, "activations",
+			      (json_int_t)pages, "kv", (json_int_t)s->kv_bytes, "activations",
 			      (json_int_t)s->memory.activations, "workspace", (json_int_t)s->memory.workspace,
 			      "available", (json_int_t)s->facts.memory, "longest_context", (json_int_t)s->context);
+	json_object_set_new(o, "groups", groups);
 	if (s->context_why[0])
 		o = with_key(o, "context_why", json_string(s->context_why));
 	return o;
@@ -186,6 +195,8 @@ int vb_engine_info(const struct vb_engine *e, char **json)
 			      (json_int_t)s->context, "page_size", (json_int_t)s->page_size, "prefill_chunk",
 			      (json_int_t)s->chunk, "load_s", e->load_s, "attention", attention, "memory",
 			      memory_json(s));
+	if (o)
+		json_object_set_new(o, "vocabulary", json_integer((json_int_t)program_n_vocab(s->program)));
 	return give_text(o, json);
 }
 
@@ -211,4 +222,45 @@ int vb_explain(const char *model_dir, const struct vb_options *options, const ch
 		rc = status_fail(s.pick_rc, __FILE__, __LINE__, "%s", s.pick_message);
 	setup_destroy(&s);
 	return rc;
+}
+
+static const char *method_name(enum spec_method method)
+{
+	static const char *const names[] = { [SPEC_NONE] = "none", [SPEC_NGRAM] = "ngram", [SPEC_DRAFT] = "draft" };
+	return names[method];
+}
+
+static json_t *pages_json(const struct vb_engine *e, const struct kv_stats *kv)
+{
+	json_t *pages = json_array();
+	for (int g = 0; g < e->limits.n_groups; g++)
+		json_array_append_new(pages, json_pack("{s:I, s:I, s:I, s:I}", "window", (json_int_t)e->limits.window[g],
+						       "used", (json_int_t)kv->used[g], "cached",
+						       (json_int_t)kv->cached[g], "free", (json_int_t)kv->free[g]));
+	return pages;
+}
+
+int vb_engine_stats(struct vb_engine *e, char **json)
+{
+	if (!e || !json)
+		FAIL(VB_EINVAL, "invalid call: vb_engine_stats: no argument may be NULL");
+	*json = NULL;
+	if (!engine_try_drive(e))
+		FAIL(VB_ESTATE, "engine busy: vb_engine_stats: a step runs: ask again");
+	const struct engine_stats *s = &e->stats;
+	struct kv_stats kv;
+	kv_get_stats(e->kv, &kv);
+	json_t *at = json_array();
+	for (int i = 0; i < e->max_draft; i++)
+		json_array_append_new(at, json_integer((json_int_t)s->accepted_at[i]));
+	json_t *o = json_pack(
+		"{s:{s:I, s:I}, s:I, s:I, s:I, s:{s:s, s:I, s:I, s:I, s:o}, s:{s:I, s:I, s:I, s:I, s:I}, s:o}", "requests",
+		"submitted", (json_int_t)e->stats_submitted, "ended", (json_int_t)s->ended, "steps", (json_int_t)s->steps,
+		"tokens", (json_int_t)s->tokens, "preemptions", (json_int_t)s->preemptions, "speculation", "method",
+		method_name(e->setup.speculate), "steps", (json_int_t)s->draft_steps, "proposed", (json_int_t)s->proposed,
+		"accepted", (json_int_t)s->accepted, "accepted_at", at, "prefix_cache", "queries", (json_int_t)kv.queries,
+		"queried_tokens", (json_int_t)kv.queried_tokens, "hit_tokens", (json_int_t)kv.hit_tokens, "nodes",
+		(json_int_t)kv.nodes, "evicted_nodes", (json_int_t)kv.evicted_nodes, "pages", pages_json(e, &kv));
+	engine_stop_driving(e);
+	return give_text(o, json);
 }

@@ -1,5 +1,5 @@
 /* setup.c - everything that is decided before weights are read. */
-#include "engine_internal.h"
+#include "requests.h"
 
 #include "base/mem.h"
 #include "base/status.h"
@@ -11,6 +11,8 @@
 #define KV_SHARE 0.8
 /* Positions are 32-bit numbers in kernels and plans, with room for a page. */
 #define MAX_CONTEXT (((int64_t)1 << 30) - 65536)
+/* Most guesses where their number is chosen automatically: few texts reward more. */
+#define AUTO_DRAFT 8
 
 static void log_to_user(void *user, enum log_level level, const char *text)
 {
@@ -29,15 +31,36 @@ static int check_options(const struct vb_options *o)
 	if (o->context < 0 || o->context > MAX_CONTEXT)
 		FAIL(VB_EINVAL, "invalid --context: %lld: use 1 to %lld", (long long)o->context,
 		     (long long)MAX_CONTEXT);
-	if (o->max_batch < 0 || o->max_batch > 65536)
-		FAIL(VB_EINVAL, "invalid --max-batch: %lld: use 1 to 65536", (long long)o->max_batch);
+	if (o->max_batch < 0 || o->max_batch > ENGINE_MAX_BATCH)
+		FAIL(VB_EINVAL, "invalid --max-batch: %lld: use 1 to %d", (long long)o->max_batch, ENGINE_MAX_BATCH);
 	if (o->prefill_chunk < 0 || o->prefill_chunk > 65536)
 		FAIL(VB_EINVAL, "invalid --prefill-chunk: %lld: use 1 to 65536", (long long)o->prefill_chunk);
 	if (o->threads < 0 || o->threads > 4096)
 		FAIL(VB_EINVAL, "invalid --threads: %d: use 1 to 4096", o->threads);
-	if (strcmp(o->speculate, "none") != 0)
-		FAIL(VB_EUNSUPPORTED, "unsupported --speculate: %s: this version does not speculate: use none",
-		     o->speculate);
+	if (o->draft_tokens < -1 || o->draft_tokens > MAX_DRAFT)
+		FAIL(VB_EINVAL, "invalid --draft-tokens: %d: use 1 to %d, or auto", o->draft_tokens, MAX_DRAFT);
+	return VB_OK;
+}
+
+static int choose_speculation(struct setup *s)
+{
+	const struct vb_options *o = &s->options;
+	if (strcmp(o->speculate, "none") == 0)
+		s->speculate = SPEC_NONE;
+	else if (strcmp(o->speculate, "ngram") == 0)
+		s->speculate = SPEC_NGRAM;
+	else if (strcmp(o->speculate, "draft") == 0)
+		s->speculate = SPEC_DRAFT;
+	else if (strcmp(o->speculate, "mtp") == 0 || strcmp(o->speculate, "eagle3") == 0)
+		FAIL(VB_EUNSUPPORTED, "unsupported --speculate: %s: not in this version: use ngram, or draft with "
+				      "--draft-model", o->speculate);
+	else
+		FAIL(VB_EINVAL, "unknown --speculate: %s: use none, ngram or draft", o->speculate);
+	if (s->speculate == SPEC_DRAFT && !o->draft_model)
+		FAIL(VB_EINVAL, "no draft model: --speculate draft needs --draft-model DIR");
+	s->max_draft = o->draft_tokens < 0 ? AUTO_DRAFT : o->draft_tokens;
+	if (s->speculate == SPEC_NONE)
+		s->max_draft = 0;
 	return VB_OK;
 }
 
@@ -97,8 +120,9 @@ static int build_program(struct setup *s, int64_t context)
 	struct program_config config = {
 		.compute = s->compute, .isa = s->isa, .n_threads = s->n_threads,
 		.attention = strcmp(s->options.attention, "auto") == 0 ? NULL : s->options.attention,
-		.max_tokens = s->chunk > s->max_batch ? s->chunk : s->max_batch, .max_seqs = s->max_batch,
-		.max_rows = s->max_batch > 32 ? s->max_batch : 32, .context = context,
+		/* Every running request's next token and its guesses, and a chunk of prompts. */
+		.max_tokens = s->chunk + s->max_batch * (1 + s->max_draft), .max_seqs = s->max_batch,
+		.max_rows = 64, .context = context,
 		.page_size = s->page_size,
 	};
 	TRY(program_create(&s->program, &config));
@@ -112,49 +136,96 @@ static int build_program(struct setup *s, int64_t context)
 	return VB_OK;
 }
 
-/* Pages that the budget holds, at most those of max_batch sequences of `context` tokens. */
-static int size_cache(struct setup *s)
+/* Pages of every group that n sequences of `context` tokens hold at most, into pages; their bytes. */
+static uint64_t pages_of(const struct setup *s, int64_t context, int64_t n, int64_t *pages)
 {
-	int64_t wanted_context = s->options.context ? s->options.context : s->config->max_position;
-	if (wanted_context > MAX_CONTEXT)
-		wanted_context = MAX_CONTEXT;
-	TRY(build_program(s, wanted_context));
-	program_memory(s->program, &s->memory);
+	int64_t step = s->chunk > s->max_draft ? s->chunk : s->max_draft + 1;
+	uint64_t bytes = 0;
+	for (int g = 0; g < program_n_groups(s->program); g++) {
+		pages[g] = n * kv_most_pages(program_group_window(s->program, g), s->page_size, context, step);
+		bytes += (uint64_t)(pages[g] * s->page_size) * s->memory.group_kv_per_token[g];
+	}
+	return bytes;
+}
+
+/* The longest context of which one sequence fits into the budget, in whole pages. */
+static int64_t longest_context(const struct setup *s, int64_t wanted, uint64_t budget)
+{
+	int64_t pages[PROGRAM_MAX_GROUPS], low = 0, high = wanted / s->page_size;
+	while (low < high) {
+		int64_t middle = low + (high - low + 1) / 2;
+		if (pages_of(s, middle * s->page_size, 1, pages) <= budget)
+			low = middle;
+		else
+			high = middle - 1;
+	}
+	return low * s->page_size;
+}
+
+/* What the KV cache may take: what an option says, or a share of what weights and buffers leave. */
+static int kv_budget(const struct setup *s, uint64_t *budget)
+{
 	uint64_t taken = s->memory.weights + s->memory.activations + s->memory.workspace;
-	if (!s->options.kv_memory && taken >= s->facts.memory)
+	*budget = s->options.kv_memory;
+	if (*budget)
+		return VB_OK;
+	if (taken >= s->facts.memory)
 		FAIL(VB_ELIMIT, "not enough memory: %s: %.1f MiB for weights and %.1f MiB for buffers, but %.1f MiB are "
 				"available: use a smaller model, or lower --prefill-chunk and --max-batch", s->config->where,
 		     (double)s->memory.weights / 0x1p20, (double)(taken - s->memory.weights) / 0x1p20,
 		     (double)s->facts.memory / 0x1p20);
-	uint64_t page_bytes = s->memory.kv_per_token * (uint64_t)s->page_size;
-	int64_t pages_each = (wanted_context + s->page_size - 1) / s->page_size;
-	uint64_t budget = s->options.kv_memory;
-	if (!budget)
-		budget = (uint64_t)((double)(s->facts.memory - taken) * KV_SHARE);
-	int64_t fits = page_bytes ? (int64_t)(budget / page_bytes) : pages_each * s->max_batch;
-	s->n_pages = pages_each * s->max_batch < fits ? pages_each * s->max_batch : fits;
-	s->n_pages = s->n_pages < INT32_MAX ? s->n_pages : INT32_MAX;
-	/* Weights in the file's own form may exceed the memory: they are mapped. What is allocated may not. */
-	uint64_t allocated = taken - (s->options.random_weights ? 0 : s->memory.weights);
-	if (allocated + (uint64_t)s->n_pages * page_bytes > s->facts.memory)
+	*budget = (uint64_t)((double)(s->facts.memory - taken) * KV_SHARE);
+	return VB_OK;
+}
+
+/* Weights in the file's own form may exceed the memory: they are mapped. What is allocated may not. */
+static int check_allocated(const struct setup *s)
+{
+	uint64_t others = s->memory.activations + s->memory.workspace;
+	if (s->options.random_weights)
+		others += s->memory.weights;
+	if (others + s->kv_bytes > s->facts.memory)
 		FAIL(VB_ELIMIT, "not enough memory: %.1f MiB for keys and values and %.1f MiB more, but %.1f MiB are "
 				"available: lower --kv-memory, --max-batch or --prefill-chunk",
-		     (double)((uint64_t)s->n_pages * page_bytes) / 0x1p20, (double)allocated / 0x1p20,
-		     (double)s->facts.memory / 0x1p20);
-	if (s->n_pages >= pages_each)
-		return VB_OK;
-	int64_t context = s->n_pages * s->page_size;
-	if (s->n_pages < 1 || s->options.context)
-		FAIL(VB_ELIMIT, "not enough memory for the KV cache: a sequence of %lld tokens needs %.1f MiB, %.1f MiB "
-				"are there: lower --context (%lld would fit)%s",
-		     (long long)wanted_context, (double)page_bytes * (double)pages_each / 0x1p20,
-		     (double)budget / 0x1p20, (long long)context,
-		     s->options.kv_memory ? " or raise --kv-memory" : "");
-	snprintf(s->context_why, sizeof s->context_why,
-		 "the model allows %lld tokens; the KV cache of %.1f MiB holds %lld", (long long)wanted_context,
-		 (double)budget / 0x1p20, (long long)context);
-	log_line(&s->log, LOG_WARN, "context lowered to %lld tokens: %s", (long long)context, s->context_why);
-	return build_program(s, context);
+		     (double)s->kv_bytes / 0x1p20, (double)others / 0x1p20, (double)s->facts.memory / 0x1p20);
+	return VB_OK;
+}
+
+/* Pages for max_batch sequences of the wanted context where the budget holds them; fewer where it holds at least one; a
+ * shorter context where not even that. */
+static int size_cache(struct setup *s)
+{
+	int64_t wanted = s->options.context ? s->options.context : s->config->max_position;
+	int64_t one[PROGRAM_MAX_GROUPS];
+	if (wanted > MAX_CONTEXT)
+		wanted = MAX_CONTEXT;
+	TRY(build_program(s, wanted));
+	program_memory(s->program, &s->memory);
+	uint64_t budget;
+	TRY(kv_budget(s, &budget));
+	uint64_t each = pages_of(s, wanted, 1, one);
+	if (each > budget) {
+		int64_t context = longest_context(s, wanted, budget);
+		if (context < 1 || s->options.context)
+			FAIL(VB_ELIMIT, "not enough memory for the KV cache: a sequence of %lld tokens needs %.1f MiB, %.1f "
+					"MiB are there: lower --context (%lld would fit)%s",
+			     (long long)wanted, (double)each / 0x1p20, (double)budget / 0x1p20, (long long)context,
+			     s->options.kv_memory ? " or raise --kv-memory" : "");
+		snprintf(s->context_why, sizeof s->context_why,
+			 "the model allows %lld tokens; the KV cache of %.1f MiB holds %lld", (long long)wanted,
+			 (double)budget / 0x1p20, (long long)context);
+		log_line(&s->log, LOG_WARN, "context lowered to %lld tokens: %s", (long long)context, s->context_why);
+		TRY(build_program(s, context));
+		each = pages_of(s, context, 1, one);
+	}
+	uint64_t all = pages_of(s, s->context, s->max_batch, s->n_pages);
+	double share = all > budget && all > each ? ((double)budget - (double)each) / ((double)all - (double)each) : 1;
+	s->kv_bytes = 0;
+	for (int g = 0; g < program_n_groups(s->program); g++) {
+		s->n_pages[g] = one[g] + (int64_t)(share * (double)(s->n_pages[g] - one[g]));
+		s->kv_bytes += (uint64_t)(s->n_pages[g] * s->page_size) * s->memory.group_kv_per_token[g];
+	}
+	return check_allocated(s);
 }
 
 int setup_create(struct setup *s, const char *model_dir, const struct vb_options *options, const char *facts)
@@ -172,6 +243,7 @@ int setup_create(struct setup *s, const char *model_dir, const struct vb_options
 	if (s->options.context > s->config->max_position)
 		log_line(&s->log, LOG_WARN, "--context %lld is longer than the %lld positions the model was made for",
 			 (long long)s->options.context, (long long)s->config->max_position);
+	TRY_TO(out, choose_speculation(s));
 	TRY_TO(out, size_cache(s));
 	program_memory(s->program, &s->memory);
 out:

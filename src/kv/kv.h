@@ -23,8 +23,6 @@
 #ifndef KV_KV_H
 #define KV_KV_H
 
-#include "kv/pages.h"
-
 #include <stdbool.h>
 #include <stdint.h>
 

@@ -230,6 +230,9 @@ void program_run(struct program *p, struct team *team, const struct step *step);
 const float *program_head(struct program *p, struct team *team, const int32_t *rows, int64_t n_rows);
 int64_t program_n_vocab(const struct program *p);
 
+/* Copies a page of a group: keys and values of all its layers. Not during a run. */
+void program_copy_page(struct program *p, int group, int32_t from, int32_t to);
+
 /* Writes made-up keys and values into every page, so that a benchmark may decode at a depth that no prompt filled. */
 void program_fill_caches(struct program *p);
 

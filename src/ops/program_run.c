@@ -276,3 +276,21 @@ void program_fill_caches(struct program *p)
 			dtype_store(type, c->v, j, (float)((j * 2246822519u >> 16 & 255) - 127.5) / 128);
 	}
 }
+
+static void copy_page(void *cache, uint64_t bytes_per_page, int32_t from, int32_t to)
+{
+	char *pages = cache;
+	memcpy(pages + (uint64_t)to * bytes_per_page, pages + (uint64_t)from * bytes_per_page, bytes_per_page);
+}
+
+void program_copy_page(struct program *p, int group, int32_t from, int32_t to)
+{
+	uint64_t heads = (uint64_t)p->config.page_size * dtype_bytes(p->config.compute);
+	for (int64_t i = 0; i < p->n_caches; i++) {
+		const struct cache *c = &p->caches[i];
+		if (c->group != group)
+			continue;
+		copy_page(c->k, heads * (uint64_t)(c->spec.n_kv_heads * c->spec.head_dim), from, to);
+		copy_page(c->v, heads * (uint64_t)(c->spec.n_kv_heads * c->spec.v_head_dim), from, to);
+	}
+}

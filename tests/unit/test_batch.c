@@ -29,8 +29,8 @@ struct model {
 	struct program *program;
 	struct team *team;
 	int n_groups;
-	struct page_pool *pool[PROGRAM_MAX_GROUPS];
-	struct block_table table[PROGRAM_MAX_GROUPS][SEQS];
+	struct kv *kv;
+	int32_t seq[SEQS];
 };
 
 struct sequence {
@@ -74,24 +74,21 @@ static void model_open(struct model *m, const char *dir, enum dtype compute, uin
 	need(program_bind(m->program, m->team, find, NULL, m->tensors));
 	m->n_groups = program_n_groups(m->program);
 	int64_t n_pages[PROGRAM_MAX_GROUPS];
+	struct kv_config kc = { .page_size = page_size, .n_groups = m->n_groups, .max_seqs = SEQS, .max_tokens = CONTEXT };
 	for (int g = 0; g < m->n_groups; g++) {
-		n_pages[g] = PAGES + g;
-		need(page_pool_create(&m->pool[g], n_pages[g], page_size));
-		for (int s = 0; s < SEQS; s++)
-			need(block_table_init(&m->table[g][s], (CONTEXT + page_size - 1) / page_size));
 		/* Groups differ in their pages. */
-		need(block_table_reserve(&m->table[g][0], m->pool[g], 1 + g * page_size));
+		n_pages[g] = kc.group[g].n_pages = PAGES + g;
+		kc.group[g].window = program_group_window(m->program, g);
 	}
+	need(kv_create(&m->kv, &kc));
+	for (int s = 0; s < SEQS; s++)
+		m->seq[s] = kv_seq_open(m->kv, 0);
 	need(program_allocate(m->program, n_pages));
 }
 
 static void model_close(struct model *m)
 {
-	for (int g = 0; g < m->n_groups; g++) {
-		for (int s = 0; s < SEQS; s++)
-			block_table_fini(&m->table[g][s], m->pool[g]);
-		page_pool_destroy(&m->pool[g]);
-	}
+	kv_destroy(&m->kv);
 	program_destroy(&m->program);
 	team_destroy(&m->team);
 	tensor_set_close(&m->tensors);
@@ -108,18 +105,21 @@ struct share {
 static void fill_group(struct model *m, int g, const struct sequence *seq, const struct share *shares, int n_shares,
 		       int32_t *table, int64_t *slot)
 {
-	int64_t n = 0, width = m->table[g][0].capacity, window = program_group_window(m->program, g);
+	int64_t n = 0, width = kv_table_width(m->kv), window = program_group_window(m->program, g);
+	int64_t page_size = program_get_config(m->program)->page_size;
 	for (int i = 0; i < n_shares; i++) {
 		const struct sequence *q = &seq[shares[i].s];
-		struct block_table *t = &m->table[g][shares[i].s];
-		need(block_table_reserve(t, m->pool[g], q->done + shares[i].n));
+		int32_t handle = m->seq[shares[i].s];
+		int64_t end = q->done + shares[i].n, n_pages = (end + page_size - 1) / page_size;
+		need(kv_seq_reserve(m->kv, handle, end));
+		const int32_t *pages = kv_seq_table(m->kv, handle, g);
 		int64_t first = window && q->done >= window ? q->done - window + 1 : 0;
 		for (int64_t j = 0; j < width; j++) {
-			bool seen = j < t->n_pages && j >= first / page_pool_page_size(m->pool[g]);
-			table[i * width + j] = seen ? t->page[j] : INT32_MAX;
+			bool seen = j < n_pages && j >= first / page_size;
+			table[i * width + j] = seen ? pages[j] : INT32_MAX;
 		}
 		for (int64_t j = 0; j < shares[i].n; j++)
-			slot[n++] = block_table_slot(t, m->pool[g], q->done + j);
+			slot[n++] = kv_seq_slot(m->kv, handle, g, q->done + j);
 	}
 }
 
@@ -132,7 +132,7 @@ static void run_step(struct model *m, const struct sequence *seq, const struct s
 	int64_t n = 0;
 	for (int g = 0; g < m->n_groups; g++) {
 		fill_group(m, g, seq, shares, n_shares, table[g], slot[g]);
-		groups[g] = (struct step_group){ slot[g], table[g], m->table[g][0].capacity };
+		groups[g] = (struct step_group){ slot[g], table[g], kv_table_width(m->kv) };
 	}
 	for (int i = 0; i < n_shares; i++) {
 		const struct sequence *q = &seq[shares[i].s];
@@ -151,8 +151,8 @@ static void run_step(struct model *m, const struct sequence *seq, const struct s
 
 static void give_back(struct model *m, int s)
 {
-	for (int g = 0; g < m->n_groups; g++)
-		block_table_truncate(&m->table[g][s], m->pool[g], 0);
+	kv_seq_close(m->kv, m->seq[s]);
+	m->seq[s] = kv_seq_open(m->kv, 0);
 }
 
 /* Every sequence by itself, in chunks of MAX_STEP. */

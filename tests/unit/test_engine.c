@@ -836,7 +836,8 @@ static void test_context_fits(void **state)
 	need_failure(vb_explain(golden(plain), &o, "{\"cpu\":{\"memory\":20000}}", &json), VB_ELIMIT,
 		     WORDS("not enough memory", "weights", "buffers", "--prefill-chunk"));
 	o.kv_memory = (uint64_t)1 << 40;
-	o.max_batch = 65536;
+	o.max_batch = 1024;
+	o.prefill_chunk = 65536;
 	need_failure(vb_explain(golden(plain), &o, "{\"cpu\":{\"memory\":1000000000}}", &json), VB_ELIMIT,
 		     WORDS("not enough memory", "--kv-memory"));
 }

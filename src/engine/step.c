@@ -1,0 +1,365 @@
+#include "step.h"
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "scheduler.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- The list of requests ---- */
+
+uint64_t engine_enqueue(struct vb_engine *e, struct request *r)
+{
+	pthread_mutex_lock(&e->lock);
+	uint64_t id = r->id = ++e->last_id;
+	e->stats_submitted++;
+	/* A cancel that found nobody is not for those who come later. */
+	if (!e->requests && !e->inbox)
+		atomic_store(&e->cancel_all, false);
+	*e->inbox_end = r;
+	e->inbox_end = &r->next;
+	pthread_cond_broadcast(&e->changed);
+	pthread_mutex_unlock(&e->lock);
+	return id;
+}
+
+static void take_inbox(struct vb_engine *e)
+{
+	pthread_mutex_lock(&e->lock);
+	*e->requests_end = e->inbox;
+	if (e->inbox)
+		e->requests_end = e->inbox_end;
+	e->inbox = NULL;
+	e->inbox_end = &e->inbox;
+	pthread_mutex_unlock(&e->lock);
+}
+
+/* Gives back what a running request holds in the cache. */
+static void leave_cache(struct request *r)
+{
+	if (r->seq >= 0)
+		kv_seq_close(r->e->kv, r->seq);
+	r->seq = -1;
+	r->n_computed = r->n_draft = 0;
+}
+
+static void end(struct request *r, int rc)
+{
+	leave_cache(r);
+	r->e->stats.ended++;
+	request_end(r, rc);
+}
+
+/* Takes the ended ones off the list. */
+static void sweep(struct vb_engine *e)
+{
+	pthread_mutex_lock(&e->lock);
+	struct request **link = &e->requests;
+	while (*link) {
+		struct request *r = *link;
+		if (r->state != REQUEST_ENDED) {
+			link = &r->next;
+			continue;
+		}
+		*link = r->next;
+		request_destroy(&r);
+	}
+	e->requests_end = link;
+	pthread_mutex_unlock(&e->lock);
+}
+
+static void end_cancelled(struct vb_engine *e)
+{
+	bool all = atomic_exchange(&e->cancel_all, false);
+	for (struct request *r = e->requests; r; r = r->next)
+		if (r->state != REQUEST_ENDED && (all || atomic_load(&r->cancelled)))
+			end(r, VB_ECANCELLED);
+}
+
+void engine_end_all(struct vb_engine *e, int rc)
+{
+	take_inbox(e);
+	for (struct request *r = e->requests; r; r = r->next)
+		if (r->state != REQUEST_ENDED)
+			end(r, rc);
+	sweep(e);
+}
+
+/* ---- Guessing ---- */
+
+static bool decoding(const struct request *r)
+{
+	return r->state == REQUEST_RUNNING && r->n_known - r->n_computed == 1 && r->n_known >= r->n_prompt;
+}
+
+/* Guesses behind the known tokens of all requests that decode. */
+static void propose(struct vb_engine *e)
+{
+	int64_t n = 0;
+	for (struct request *r = e->requests; r; r = r->next) {
+		r->n_draft = 0;
+		if (!decoding(r) || n == e->setup.max_batch)
+			continue;
+		/* The last token needs no guess behind it. */
+		int64_t left = r->max_tokens - (int64_t)r->result.n_ids - 1;
+		if (left <= 0)
+			continue;
+		e->drafting[n] = r;
+		e->items[n++] = (struct spec_item){
+			.state = &r->spec, .params = &r->params, .tokens = r->tokens, .n_known = r->n_known,
+			.n_prompt = r->n_prompt, .room = left < e->max_draft ? left : e->max_draft,
+		};
+	}
+	if (n == 0 || e->max_draft == 0)
+		return;
+	double start = clock_s();
+	spec_propose(e->spec, e->team, e->items, n);
+	e->propose_s = clock_s() - start;
+	for (int64_t i = 0; i < n; i++) {
+		e->drafting[i]->n_draft = e->items[i].n_draft;
+		e->n_guesses += e->items[i].n_draft;
+	}
+}
+
+/* ---- Deciding ---- */
+
+/* The scheduler looks at all running requests and at as many waiting ones as could be admitted. */
+static int64_t view(struct vb_engine *e)
+{
+	int64_t n = 0, waiting = 0;
+	for (struct request *r = e->requests; r; r = r->next) {
+		if (r->state == REQUEST_ENDED || (r->state == REQUEST_WAITING && waiting == e->setup.max_batch))
+			continue;
+		waiting += r->state == REQUEST_WAITING;
+		struct sched_request *v = &e->view[n];
+		*v = (struct sched_request){ .running = r->state == REQUEST_RUNNING, .n_known = r->n_known,
+					     .n_computed = r->n_computed, .n_draft = r->n_draft };
+		for (int g = 0; v->running && g < e->limits.n_groups; g++)
+			v->pages[g] = kv_seq_pages(e->kv, r->seq, g);
+		e->viewed[n++] = r;
+	}
+	for (int g = 0; g < e->limits.n_groups; g++)
+		e->limits.available[g] = kv_available(e->kv, g);
+	return n;
+}
+
+/* A waiting request begins: with what is known of its prompt already, its last token excepted (its logits are wanted). */
+static bool admit(struct vb_engine *e, struct request *r)
+{
+	struct kv_copy copies[KV_MAX_GROUPS];
+	int n_copies = 0;
+	r->seq = kv_seq_open(e->kv, r->salt);
+	if (r->seq < 0)
+		return false;
+	/* Who wants the prompt's log-probabilities needs it computed. */
+	if (!r->result.prompt_tokens || r->n_scored == r->n_prompt - 1)
+		r->n_computed = kv_seq_match(e->kv, r->seq, r->tokens, r->n_known - 1, copies, &n_copies);
+	for (int i = 0; i < n_copies; i++)
+		program_copy_page(e->setup.program, copies[i].group, copies[i].from, copies[i].to);
+	if (r->result.n_ids == 0)
+		r->result.cached_tokens = r->n_computed;
+	r->state = REQUEST_RUNNING;
+	return true;
+}
+
+/* Room in the cache for the request's share, which shrinks where there is less than was thought: a prefix hit takes
+ * pages too. */
+static bool reserve(struct vb_engine *e, struct request *r)
+{
+	int64_t left = r->n_known - r->n_computed;
+	if (r->n_step > left)
+		r->n_step = left;
+	if (r->n_step < left)
+		r->n_step_draft = 0;
+	while (r->n_step > 0) {
+		if (kv_seq_reserve(e->kv, r->seq, r->n_computed + r->n_step + r->n_step_draft) == VB_OK)
+			return true;
+		if (r->n_step_draft > 0)
+			r->n_step_draft = 0;
+		else
+			r->n_step /= 2;
+	}
+	return false;
+}
+
+/* Takes every request's share of the step into the batch. */
+static void fill_batch(struct vb_engine *e, int64_t n)
+{
+	sched_decide(e->view, n, &e->limits, e->decision);
+	batch_clear(e->batch);
+	for (int64_t i = 0; i < n; i++) {
+		struct request *r = e->viewed[i];
+		r->n_step = r->n_step_draft = r->n_put = 0;
+		if (!e->decision[i].preempt)
+			continue;
+		leave_cache(r);
+		r->state = REQUEST_WAITING;
+		e->stats.preemptions++;
+	}
+	for (int64_t i = 0; i < n; i++) {
+		struct request *r = e->viewed[i];
+		const struct sched_decision *d = &e->decision[i];
+		if (d->n_tokens == 0 || (d->admit && !admit(e, r)))
+			continue;
+		r->n_step = d->n_tokens;
+		r->n_step_draft = d->n_draft;
+		if (!reserve(e, r)) {
+			/* One that has just been admitted gives back what it found and waits on. */
+			if (d->admit) {
+				leave_cache(r);
+				r->state = REQUEST_WAITING;
+			}
+			continue;
+		}
+		const int32_t *tables[KV_MAX_GROUPS];
+		for (int g = 0; g < e->limits.n_groups; g++)
+			tables[g] = kv_seq_table(e->kv, r->seq, g);
+		r->first_row = batch_add(e->batch, r->tokens + r->n_computed, r->n_step + r->n_step_draft, r->n_computed,
+					 r->n_prompt, tables);
+		r->n_put = r->n_step_draft;
+	}
+}
+
+/* ---- Choosing ---- */
+
+/* A row of logits that somebody waits for. */
+struct wish {
+	struct request *r;
+	int64_t token;  /* of the request: its logits are wanted */
+};
+
+static void mark_ending(struct request *r, int rc)
+{
+	r->ending = true;
+	r->ending_rc = rc;
+	if (rc != VB_OK && rc != VB_ECANCELLED)
+		snprintf(r->message, sizeof r->message, "%s", vb_errmsg());
+}
+
+/* The token behind position i is chosen. Where it is the guess that stands there, the next row counts too. */
+static void advance(struct request *r, int64_t i, const float *logits)
+{
+	bool ended;
+	int32_t guess = r->tokens[i + 1];
+	bool guessed = i + 1 < r->n_computed + r->n_step + r->n_step_draft;
+	int rc = request_take(r, logits, &ended);
+	if (rc == VB_OK && !ended && atomic_load(&r->cancelled)) {
+		rc = VB_ECANCELLED;
+		ended = true;
+	}
+	if (rc == VB_OK && guessed && r->n_known == i + 2 && r->tokens[i + 1] == guess)
+		r->n_taken++;
+	else
+		r->n_step_draft = i - (r->n_computed + r->n_step - 1); /* guesses behind are void */
+	if (rc != VB_OK || ended)
+		mark_ending(r, rc);
+}
+
+/* Rows of one group of wishes, in order. */
+static void serve(struct vb_engine *e, struct wish *wishes, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++)
+		e->rows[i] = (int32_t)(wishes[i].r->first_row + wishes[i].token - wishes[i].r->n_computed);
+	const float *logits = program_head(e->setup.program, e->team, e->rows, n);
+	int64_t n_vocab = program_n_vocab(e->setup.program);
+	for (int64_t i = 0; i < n; i++) {
+		struct request *r = wishes[i].r;
+		int64_t token = wishes[i].token;
+		const float *row = logits + i * n_vocab;
+		if (r->ending)
+			continue;
+		if (token < r->n_prompt - 1 && r->result.prompt_tokens && token == r->n_scored) {
+			int rc = request_score(r, row);
+			if (rc != VB_OK)
+				mark_ending(r, rc);
+		} else if (token == r->n_known - 1 && token < r->n_computed + r->n_step + r->n_step_draft) {
+			advance(r, token, row);
+		}
+	}
+}
+
+static void choose_tokens(struct vb_engine *e, int64_t n)
+{
+	struct wish wishes[64];
+	int64_t max_rows = program_get_config(e->setup.program)->max_rows, n_wishes = 0;
+	if (max_rows > 64)
+		max_rows = 64;
+	for (int64_t i = 0; i < n; i++) {
+		struct request *r = e->viewed[i];
+		r->n_taken = 0;
+		r->ending = false;
+		int64_t end_token = r->n_computed + r->n_step + r->n_step_draft;
+		int64_t scored = r->n_scored;
+		for (int64_t t = r->n_computed; r->n_step && t < end_token; t++) {
+			bool score = r->result.prompt_tokens && t < r->n_prompt - 1 && t == scored;
+			if (!score && t < r->n_known - 1)
+				continue;
+			scored += score;
+			wishes[n_wishes++] = (struct wish){ r, t };
+			if (n_wishes == max_rows) {
+				serve(e, wishes, n_wishes);
+				n_wishes = 0;
+			}
+			/* Rows behind a refused guess are not computed where that is known already. */
+			end_token = r->ending ? 0 : r->n_computed + r->n_step + r->n_step_draft;
+		}
+	}
+	if (n_wishes)
+		serve(e, wishes, n_wishes);
+}
+
+/* ---- Finishing ---- */
+
+static void learn(struct vb_engine *e, struct request *r)
+{
+	if (r->n_put == 0)
+		return;
+	spec_learn(e->spec, &r->spec, r->n_put, r->n_taken);
+	r->n_draft_steps++;
+	e->stats.draft_steps++;
+	e->stats.proposed += r->n_put;
+	e->stats.accepted += r->n_taken;
+	for (int64_t i = 0; i < r->n_taken; i++)
+		e->stats.accepted_at[i]++;
+}
+
+static void settle(struct vb_engine *e, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++) {
+		struct request *r = e->viewed[i];
+		if (r->n_step == 0)
+			continue;
+		e->stats.tokens += r->n_step;
+		learn(e, r);
+		/* Known tokens of this step, and guesses that turned out right, are final. */
+		r->n_computed += r->n_step + r->n_taken;
+		if (r->ending && r->n_computed > r->n_known)
+			r->n_computed = r->n_known;
+		kv_seq_commit(e->kv, r->seq, r->tokens, r->n_computed);
+		kv_seq_truncate(e->kv, r->seq, r->n_computed);
+		if (r->ending)
+			end(r, r->ending_rc);
+	}
+}
+
+bool engine_run_step(struct vb_engine *e)
+{
+	take_inbox(e);
+	end_cancelled(e);
+	e->propose_s = 0;
+	e->n_guesses = 0;
+	propose(e);
+	int64_t n = view(e);
+	fill_batch(e, n);
+	double start = clock_s();
+	batch_run(e->batch, e->team);
+	choose_tokens(e, n);
+	if (e->batch->n_tokens) {
+		e->stats.steps++;
+		spec_learn_cost(e->spec, e->batch->n_tokens, clock_s() - start, e->n_guesses, e->propose_s);
+	}
+	settle(e, n);
+	sweep(e);
+	return e->requests != NULL;
+}

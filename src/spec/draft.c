@@ -1,0 +1,232 @@
+/* draft.c - guessing with a smaller model of the same vocabulary.
+ *
+ * The draft has a program, a cache and pages of its own. For each request it keeps a sequence that holds the known tokens
+ * up to n_computed; guesses that the target refused are overwritten. A round runs, for all requests at once, first the
+ * tokens that the draft has not seen (up to a chunk in all; who is further behind guesses later), then one token after
+ * the other. Each guess is sampled with the request's own parameters and the noise of its position: the target will
+ * choose with the same.
+ */
+#include "spec_internal.h"
+
+#include "base/mem.h"
+#include "base/status.h"
+
+struct draft {
+	struct model_config *config;
+	struct tensor_set *tensors;
+	struct program *program;
+	struct kv *kv;
+	struct batch *batch;
+	sample_fn *sample;
+	float *work;
+	struct sample_candidate *candidate;
+	int32_t *rows;
+	int64_t *active; /* indices of items that guess in this round */
+	int64_t chunk, max_rows, n_vocab;
+	uint64_t bytes;
+};
+
+static const struct tensor *find_tensor(void *user, const char *name)
+{
+	return tensor_set_find(user, name);
+}
+
+/* A draft that cannot speak the target's language is refused before its weights are read. */
+static int check_vocabulary(const struct draft *d, const struct spec_config *c)
+{
+	if (d->config->vocab_size != c->n_vocab)
+		FAIL(VB_EUNSUPPORTED, "draft model does not fit: --draft-model %s: its vocabulary has %lld tokens, the "
+				      "model's %lld: use a draft with the same vocabulary", c->draft_dir,
+		     (long long)d->config->vocab_size, (long long)c->n_vocab);
+	return VB_OK;
+}
+
+static int make_cache(struct draft *d, const struct spec_config *c)
+{
+	struct kv_config kc = { .page_size = c->page_size, .n_groups = program_n_groups(d->program),
+				.max_seqs = c->max_seqs, .max_tokens = c->context };
+	int64_t n_pages[PROGRAM_MAX_GROUPS];
+	for (int g = 0; g < kc.n_groups; g++) {
+		kc.group[g].window = program_group_window(d->program, g);
+		n_pages[g] = c->max_seqs * kv_most_pages(kc.group[g].window, c->page_size, c->context, c->chunk);
+		kc.group[g].n_pages = n_pages[g];
+	}
+	TRY(kv_create(&d->kv, &kc));
+	TRY(program_allocate(d->program, n_pages));
+	struct program_memory m;
+	program_memory(d->program, &m);
+	d->bytes = m.weights + m.activations + m.workspace;
+	for (int g = 0; g < kc.n_groups; g++)
+		d->bytes += (uint64_t)(n_pages[g] * c->page_size) * m.group_kv_per_token[g];
+	return VB_OK;
+}
+
+static int create(struct draft *d, struct team *team, const struct spec_config *c)
+{
+	TRY(model_config_read(&d->config, c->draft_dir));
+	TRY(check_vocabulary(d, c));
+	d->chunk = c->chunk;
+	d->max_rows = c->max_seqs < 32 ? c->max_seqs : 32;
+	d->n_vocab = c->n_vocab;
+	struct program_config pc = {
+		.compute = c->compute_auto ? d->config->dtype : c->compute, .isa = c->isa, .n_threads = c->n_threads,
+		.max_tokens = c->chunk > c->max_seqs ? c->chunk : c->max_seqs, .max_seqs = c->max_seqs,
+		.max_rows = d->max_rows, .context = c->context, .page_size = c->page_size,
+	};
+	TRY(program_create(&d->program, &pc));
+	TRY(model_build(d->program, d->config));
+	TRY(program_pick(d->program));
+	TRY(tensor_set_open(&d->tensors, c->draft_dir));
+	TRY(program_bind(d->program, team, find_tensor, NULL, d->tensors));
+	TRY(make_cache(d, c));
+	TRY(batch_create(&d->batch, d->program));
+	d->sample = sample_kernel_for(c->isa);
+	d->work = mem_calloc((size_t)d->n_vocab, sizeof *d->work);
+	d->candidate = mem_calloc((size_t)d->n_vocab, sizeof *d->candidate);
+	d->rows = mem_calloc((size_t)c->max_seqs, sizeof *d->rows);
+	d->active = mem_calloc((size_t)c->max_seqs, sizeof *d->active);
+	return d->work && d->candidate && d->rows && d->active ? VB_OK : VB_ENOMEM;
+}
+
+int draft_create(struct draft **out, struct team *team, const struct spec_config *c)
+{
+	*out = NULL;
+	if (!c->draft_dir)
+		FAIL(VB_EINVAL, "no draft model: --speculate draft needs --draft-model DIR");
+	struct draft *d = mem_calloc(1, sizeof *d);
+	if (!d)
+		return VB_ENOMEM;
+	int rc = create(d, team, c);
+	if (rc != VB_OK) {
+		draft_destroy(&d);
+		return status_prefix(rc, "draft model");
+	}
+	*out = d;
+	return VB_OK;
+}
+
+void draft_destroy(struct draft **dp)
+{
+	struct draft *d = *dp;
+	if (!d)
+		return;
+	batch_destroy(&d->batch);
+	program_destroy(&d->program);
+	kv_destroy(&d->kv);
+	tensor_set_close(&d->tensors);
+	model_config_destroy(&d->config);
+	mem_free(d->work);
+	mem_free(d->candidate);
+	mem_free(d->rows);
+	mem_free(d->active);
+	mem_free(d);
+	*dp = NULL;
+}
+
+uint64_t draft_bytes(const struct draft *d)
+{
+	return d->bytes;
+}
+
+void draft_close(struct draft *d, struct spec_state *state)
+{
+	if (state->seq >= 0)
+		kv_seq_close(d->kv, state->seq);
+	state->seq = -1;
+	state->n_computed = 0;
+}
+
+/* Adds tokens [n_computed, end) of an item to the batch; false where its sequence or pages cannot be had. */
+static bool add(struct draft *d, struct spec_item *item, int64_t end)
+{
+	struct spec_state *s = item->state;
+	const int32_t *tables[KV_MAX_GROUPS];
+	if (kv_seq_reserve(d->kv, s->seq, end) != VB_OK)
+		return false;
+	for (int g = 0; g < d->batch->n_groups; g++)
+		tables[g] = kv_seq_table(d->kv, s->seq, g);
+	batch_add(d->batch, item->tokens + s->n_computed, end - s->n_computed, s->n_computed, item->n_prompt, tables);
+	return true;
+}
+
+/* The tokens that the draft has yet to see, the least work first in line as it comes; returns how many items are up to
+ * date and guess (their indices in active, their last token's index in rows). */
+static int64_t catch_up(struct draft *d, struct spec_item *items, int64_t n_items)
+{
+	int64_t left = d->chunk, n = 0;
+	batch_clear(d->batch);
+	for (int64_t i = 0; i < n_items; i++) {
+		struct spec_item *item = &items[i];
+		struct spec_state *s = item->state;
+		if (item->n_draft == 0)
+			continue;
+		if (s->seq < 0)
+			s->seq = kv_seq_open(d->kv, 0);
+		int64_t todo = item->n_known - s->n_computed;
+		int64_t now = todo < left ? todo : left;
+		bool added = s->seq >= 0 && now > 0 && add(d, item, s->n_computed + now);
+		if (added) {
+			left -= now;
+			s->n_computed += now;
+			kv_seq_commit(d->kv, s->seq, item->tokens, s->n_computed);
+		}
+		if (!added || now < todo) {
+			item->n_draft = 0;
+			continue;
+		}
+		d->rows[n] = (int32_t)d->batch->n_tokens - 1;
+		d->active[n++] = i;
+	}
+	return n;
+}
+
+static int32_t choose(struct draft *d, const struct spec_item *item, const float *logits, int64_t position)
+{
+	struct sample_args a = { .logits = logits, .n_vocab = d->n_vocab, .params = item->params, .position = position,
+				 .work = d->work, .candidate = d->candidate };
+	return d->sample(&a);
+}
+
+/* The next guess of each active item, from the rows of the last run. */
+static void guess(struct draft *d, struct team *team, struct spec_item *items, int64_t n_active, int64_t round)
+{
+	for (int64_t done = 0; done < n_active; done += d->max_rows) {
+		int64_t n = n_active - done < d->max_rows ? n_active - done : d->max_rows;
+		const float *logits = program_head(d->program, team, d->rows + done, n);
+		for (int64_t i = 0; i < n; i++) {
+			struct spec_item *item = &items[d->active[done + i]];
+			int32_t id = choose(d, item, logits + i * d->n_vocab, item->n_known + round);
+			/* Logits that are not finite make no guess that could be right. */
+			item->tokens[item->n_known + round] = id < 0 ? 0 : id;
+		}
+	}
+}
+
+void draft_propose(struct draft *d, struct team *team, struct spec_item *items, int64_t n_items)
+{
+	int64_t n = catch_up(d, items, n_items);
+	batch_run(d->batch, team); /* also those that only catch up */
+	for (int64_t round = 0; n > 0; round++) {
+		guess(d, team, items, n, round);
+		batch_clear(d->batch);
+		int64_t still = 0;
+		for (int64_t i = 0; i < n; i++) {
+			struct spec_item *item = &items[d->active[i]];
+			if (round + 1 >= item->n_draft)
+				continue;
+			/* Guesses are computed where the truth will be written over them: they are not committed. */
+			int64_t computed = item->state->n_computed;
+			item->state->n_computed = item->n_known + round;
+			bool added = add(d, item, item->n_known + round + 1);
+			item->state->n_computed = computed;
+			if (!added) {
+				item->n_draft = round + 1;
+				continue;
+			}
+			d->rows[still] = (int32_t)d->batch->n_tokens - 1;
+			d->active[still++] = d->active[i];
+		}
+		n = still;
+		batch_run(d->batch, team);
+	}
+}
