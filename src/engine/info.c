@@ -144,10 +144,10 @@ static json_t *memory_json(const struct setup *s)
 	int64_t pages = 0;
 	for (int g = 0; g < program_n_groups(s->program); g++) {
 		pages += s->n_pages[g];
-		json_array_append_new(groups, json_pack("{s:I, s:I, s:I}", "window",
-							(json_int_t)program_group_window(s->program, g), "pages",
-							(json_int_t)s->n_pages[g], "kv_per_token",
-							(json_int_t)s->memory.group_kv_per_token[g]));
+		groups = with_item(groups, json_pack("{s:I, s:I, s:I}", "window",
+						     (json_int_t)program_group_window(s->program, g), "pages",
+						     (json_int_t)s->n_pages[g], "kv_per_token",
+						     (json_int_t)s->memory.group_kv_per_token[g]));
 	}
 	json_t *o = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "weights",
 			      (json_int_t)s->memory.weights, "weights_per_token",
@@ -156,7 +156,7 @@ static json_t *memory_json(const struct setup *s)
 			      (json_int_t)pages, "kv", (json_int_t)s->kv_bytes, "activations",
 			      (json_int_t)s->memory.activations, "workspace", (json_int_t)s->memory.workspace,
 			      "available", (json_int_t)s->facts.memory, "longest_context", (json_int_t)s->context);
-	json_object_set_new(o, "groups", groups);
+	o = with_key(o, "groups", groups);
 	if (s->context_why[0])
 		o = with_key(o, "context_why", json_string(s->context_why));
 	return o;
@@ -195,8 +195,7 @@ int vb_engine_info(const struct vb_engine *e, char **json)
 			      (json_int_t)s->context, "page_size", (json_int_t)s->page_size, "prefill_chunk",
 			      (json_int_t)s->chunk, "load_s", e->load_s, "attention", attention, "memory",
 			      memory_json(s));
-	if (o)
-		json_object_set_new(o, "vocabulary", json_integer((json_int_t)program_n_vocab(s->program)));
+	o = with_key(o, "vocabulary", json_integer((json_int_t)program_n_vocab(s->program)));
 	return give_text(o, json);
 }
 
@@ -234,9 +233,9 @@ static json_t *pages_json(const struct vb_engine *e, const struct kv_stats *kv)
 {
 	json_t *pages = json_array();
 	for (int g = 0; g < e->limits.n_groups; g++)
-		json_array_append_new(pages, json_pack("{s:I, s:I, s:I, s:I}", "window", (json_int_t)e->limits.window[g],
-						       "used", (json_int_t)kv->used[g], "cached",
-						       (json_int_t)kv->cached[g], "free", (json_int_t)kv->free[g]));
+		pages = with_item(pages, json_pack("{s:I, s:I, s:I, s:I}", "window", (json_int_t)e->limits.window[g],
+						   "used", (json_int_t)kv->used[g], "cached", (json_int_t)kv->cached[g],
+						   "free", (json_int_t)kv->free[g]));
 	return pages;
 }
 
@@ -252,7 +251,7 @@ int vb_engine_stats(struct vb_engine *e, char **json)
 	kv_get_stats(e->kv, &kv);
 	json_t *at = json_array();
 	for (int i = 0; i < e->max_draft; i++)
-		json_array_append_new(at, json_integer((json_int_t)s->accepted_at[i]));
+		at = with_item(at, json_integer((json_int_t)s->accepted_at[i]));
 	json_t *o = json_pack(
 		"{s:{s:I, s:I}, s:I, s:I, s:I, s:{s:s, s:I, s:I, s:I, s:o}, s:{s:I, s:I, s:I, s:I, s:I}, s:o}", "requests",
 		"submitted", (json_int_t)e->stats_submitted, "ended", (json_int_t)s->ended, "steps", (json_int_t)s->steps,

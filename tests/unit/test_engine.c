@@ -89,7 +89,9 @@ static void test_bad_options(void **state)
 	BAD(dtype, "int8", VB_EINVAL, "--dtype", "int8", "bf16");
 	BAD(cpu_isa, "sse", VB_EINVAL, "--cpu-isa", "sse", "avx2");
 	BAD(attention, "nonsense", VB_EINVAL, "nonsense", "ref");
-	BAD(speculate, "wishes", VB_EUNSUPPORTED, "--speculate", "wishes");
+	BAD(speculate, "wishes", VB_EINVAL, "--speculate", "wishes");
+	BAD(speculate, "eagle3", VB_EUNSUPPORTED, "--speculate", "eagle3");
+	BAD(speculate, "draft", VB_EINVAL, "--draft-model");
 	BAD(page_size, 3, VB_EINVAL, "--page-size", "3");
 	BAD(page_size, -1, VB_EINVAL, "--page-size", "-1");
 	BAD(page_size, 131072, VB_EINVAL, "--page-size");
@@ -603,8 +605,7 @@ static void test_second_thread(void **state)
 	int32_t id = 1;
 	struct vb_request request = request_of(&id, 1, 1);
 	struct vb_result result;
-	need_failure(vb_generate(r.e, &request, NULL, NULL, &result), VB_ESTATE, WORDS("engine busy"));
-	assert_true(is_zero(&result));
+	need_failure(vb_step(r.e, NULL), VB_ESTATE, WORDS("engine busy"));
 	struct vb_engine *same = r.e;
 	need_failure(vb_engine_close(&same), VB_ESTATE, WORDS("engine busy", "cancel"));
 	assert_ptr_equal(same, r.e);
@@ -634,7 +635,8 @@ static int call_back(void *user, const struct vb_event *event)
 	int32_t id = 1;
 	struct vb_request r = request_of(&id, 1, 1);
 	(void)event;
-	need_failure(vb_generate(e, &r, NULL, NULL, &result), VB_ESTATE, WORDS("engine busy"));
+	need_failure(vb_generate(e, &r, NULL, NULL, &result), VB_ESTATE, WORDS("callback", "submit"));
+	need_failure(vb_step(e, NULL), VB_ESTATE, WORDS("engine busy"));
 	need_failure(vb_engine_close(&e), VB_ESTATE, WORDS("engine busy"));
 	return 0;
 }
