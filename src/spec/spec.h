@@ -10,7 +10,7 @@
 #ifndef SPEC_SPEC_H
 #define SPEC_SPEC_H
 
-#include "kernels/ops/sample.h"
+#include "ops/sampling.h"
 #include "model/model.h"
 
 #include <stdint.h>

@@ -810,7 +810,7 @@ static void test_context_fits(void **state)
 {
 	(void)state;
 	struct vb_options o = small_options();
-	static const char large[] = "{\"cpu\":{\"memory\":1000000000}}";
+	static const char large[] = "{\"cpu\":{\"memory\":1000000}}";
 	char *json = NULL, small[64];
 	o.context = 0;
 	/* The model's own length where it fits, else what does, and it is said. */
@@ -840,7 +840,7 @@ static void test_context_fits(void **state)
 	o.kv_memory = (uint64_t)1 << 40;
 	o.max_batch = 1024;
 	o.prefill_chunk = 65536;
-	need_failure(vb_explain(golden(plain), &o, "{\"cpu\":{\"memory\":1000000000}}", &json), VB_ELIMIT,
+	need_failure(vb_explain(golden(plain), &o, "{\"cpu\":{\"memory\":1000000}}", &json), VB_ELIMIT,
 		     WORDS("not enough memory", "--kv-memory"));
 }
 
