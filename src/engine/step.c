@@ -124,6 +124,13 @@ static void propose(struct vb_engine *e)
 
 /* ---- Deciding ---- */
 
+/* What a waiting request could begin with: its last token excepted, whose logits are wanted. Who wants the prompt's
+ * log-probabilities needs it computed. */
+static bool may_match(const struct request *r)
+{
+	return !r->result.prompt_tokens || r->n_scored == r->n_prompt - 1;
+}
+
 /* The scheduler looks at all running requests and at as many waiting ones as could be admitted. */
 static int64_t view(struct vb_engine *e)
 {
@@ -137,6 +144,8 @@ static int64_t view(struct vb_engine *e)
 					     .n_computed = r->n_computed, .n_draft = r->n_draft };
 		for (int g = 0; v->running && g < e->limits.n_groups; g++)
 			v->pages[g] = kv_seq_pages(e->kv, r->seq, g);
+		if (!v->running && may_match(r))
+			v->n_computed = kv_peek(e->kv, r->salt, r->tokens, r->n_known - 1, v->pages);
 		e->viewed[n++] = r;
 	}
 	for (int g = 0; g < e->limits.n_groups; g++)
@@ -144,7 +153,7 @@ static int64_t view(struct vb_engine *e)
 	return n;
 }
 
-/* A waiting request begins: with what is known of its prompt already, its last token excepted (its logits are wanted). */
+/* A waiting request begins, with what is known of its prompt already. */
 static bool admit(struct vb_engine *e, struct request *r)
 {
 	struct kv_copy copies[KV_MAX_GROUPS];
@@ -152,8 +161,7 @@ static bool admit(struct vb_engine *e, struct request *r)
 	r->seq = kv_seq_open(e->kv, r->salt);
 	if (r->seq < 0)
 		return false;
-	/* Who wants the prompt's log-probabilities needs it computed. */
-	if (!r->result.prompt_tokens || r->n_scored == r->n_prompt - 1)
+	if (may_match(r))
 		r->n_computed = kv_seq_match(e->kv, r->seq, r->tokens, r->n_known - 1, copies, &n_copies);
 	for (int i = 0; i < n_copies; i++)
 		program_copy_page(e->setup.program, copies[i].group, copies[i].from, copies[i].to);
@@ -183,23 +191,28 @@ static bool reserve(struct vb_engine *e, struct request *r)
 	return false;
 }
 
+/* Decides, preempting until nobody has to be. */
+static int64_t decide(struct vb_engine *e)
+{
+	for (;;) {
+		int64_t n = view(e);
+		int64_t victim = sched_decide(e->view, n, &e->limits, e->decision);
+		if (victim == SCHED_NO_VICTIM)
+			return n;
+		leave_cache(e->viewed[victim]);
+		e->viewed[victim]->state = REQUEST_WAITING;
+		e->stats.preemptions++;
+	}
+}
+
 /* Takes every request's share of the step into the batch. */
 static void fill_batch(struct vb_engine *e, int64_t n)
 {
-	sched_decide(e->view, n, &e->limits, e->decision);
 	batch_clear(e->batch);
 	for (int64_t i = 0; i < n; i++) {
 		struct request *r = e->viewed[i];
-		r->n_step = r->n_step_draft = r->n_put = 0;
-		if (!e->decision[i].preempt)
-			continue;
-		leave_cache(r);
-		r->state = REQUEST_WAITING;
-		e->stats.preemptions++;
-	}
-	for (int64_t i = 0; i < n; i++) {
-		struct request *r = e->viewed[i];
 		const struct sched_decision *d = &e->decision[i];
+		r->n_step = r->n_step_draft = r->n_put = 0;
 		if (d->n_tokens == 0 || (d->admit && !admit(e, r)))
 			continue;
 		r->n_step = d->n_tokens;
@@ -350,7 +363,7 @@ bool engine_run_step(struct vb_engine *e)
 	e->propose_s = 0;
 	e->n_guesses = 0;
 	propose(e);
-	int64_t n = view(e);
+	int64_t n = decide(e);
 	fill_batch(e, n);
 	double start = clock_s();
 	batch_run(e->batch, e->team);
