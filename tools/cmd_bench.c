@@ -83,6 +83,8 @@ static int bench_model(struct settings *s, struct vb_engine *engine)
 	copy_key(answer, info, "device");
 	copy_key(answer, info, "dtype");
 	copy_key(answer, info, "threads");
+	char engine_line[512];
+	describe_engine(info, engine_line);
 	json_decref(info);
 	json_object_set_new(answer, "results", results);
 	for (int i = 0; i < s->batches.n; i++) {
@@ -94,6 +96,8 @@ static int bench_model(struct settings *s, struct vb_engine *engine)
 	}
 	if (s->json)
 		return print_json(answer);
+	printf("%s\n%lld tokens of prompt, %lld decoded behind %lld, %lld repeats\n\n", engine_line,
+	       (long long)s->prompt_tokens, (long long)s->decode_tokens, (long long)s->depth, (long long)s->repeat);
 	print_model(answer);
 	json_decref(answer);
 	return finish_output();

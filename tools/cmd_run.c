@@ -245,6 +245,17 @@ static int show(struct run *r)
 	return status;
 }
 
+static void announce(const struct run *r)
+{
+	if (r->s->engine.log_level < VB_LOG_INFO)
+		return;
+	char line[512];
+	json_t *info = engine_info(r->engine);
+	describe_engine(info, line);
+	print_log(NULL, VB_LOG_INFO, line);
+	json_decref(info);
+}
+
 static int run(struct run *r)
 {
 	struct settings *s = r->s;
@@ -255,6 +266,7 @@ static int run(struct run *r)
 		rc = vb_engine_open(&r->engine, r->model.data, &s->engine);
 	if (rc != VB_OK)
 		return exit_for(rc);
+	announce(r);
 	interrupt_cancels(r->engine);
 	rc = vb_generate(r->engine, &s->request, on_token, r, &r->result);
 	interrupt_cancels(NULL);

@@ -6,6 +6,7 @@
 
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -54,6 +55,21 @@ json_t *engine_info(const struct vb_engine *engine)
 	char *text = NULL;
 	json_t *info = vb_engine_info(engine, &text) == VB_OK ? take_json(text, "vb_engine_info") : NULL;
 	return info ? info : json_object();
+}
+
+static const char *word(const json_t *o, const char *key)
+{
+	const char *text = json_string_value(json_object_get(o, key));
+	return text ? text : "?";
+}
+
+void describe_engine(const json_t *info, char out[512])
+{
+	snprintf(out, 512, "%.300s: %s, %s, on %s with %lld threads, context %lld, loaded in %.2f s", word(info, "model"),
+		 word(info, "family"), word(info, "dtype"), word(info, "device"),
+		 (long long)json_integer_value(json_object_get(info, "threads")),
+		 (long long)json_integer_value(json_object_get(info, "context")),
+		 json_number_value(json_object_get(info, "load_s")));
 }
 
 void copy_key(json_t *to, const json_t *from, const char *key)

@@ -25,6 +25,8 @@ bool was_interrupted(void);
 
 /* vb_engine_info as an object (a new reference); an empty one where it has no answer. */
 json_t *engine_info(const struct vb_engine *engine);
+/* "DIR: llama, bf16, on cpu with 2 threads, context 2048, loaded in 0.02 s", cut to fit. */
+void describe_engine(const json_t *info, char out[512]);
 /* Copies a key where it is there. */
 void copy_key(json_t *to, const json_t *from, const char *key);
 /* Prints what one kernel did: {"backend", "time_us", ...}. Takes the reference; NULL is a failure told before. */
