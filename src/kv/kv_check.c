@@ -111,8 +111,12 @@ static int check_node(const struct kv *kv, int32_t i, const uint8_t *is_node, in
 		EXPECT(is_node[c] && kv->tree.node[c].parent == i && kv->tree.node[c].previous_sibling == before &&
 			       kv->tree.node[c].salt == n->salt,
 		       "node %d: its child %d is linked wrongly", i, c);
-	for (int g = 0; g < kv->config.n_groups; g++)
+	bool of_use = n_users > 0 || n->first_child != KV_NONE;
+	for (int g = 0; g < kv->config.n_groups; g++) {
 		EXPECT(kv->pool[g].window > 0 || n->page[g] != KV_NONE, "node %d: no page in group %d", i, g);
+		of_use = of_use || n->page[g] != KV_NONE;
+	}
+	EXPECT(of_use, "node %d: neither users nor children nor pages", i);
 	return VB_OK;
 }
 
