@@ -58,7 +58,7 @@ struct row {
 };
 
 #define AT(field) offsetof(struct settings, field)
-#define MODEL (CMD_RUN | CMD_EXPLAIN | CMD_BENCH)
+#define MODEL (CMD_RUN | CMD_EXPLAIN | CMD_BENCH | CMD_BATCH | CMD_PROVE)
 #define KERNEL (CMD_BENCH_ATTENTION | CMD_BENCH_LINEAR | CMD_BENCH_LIMITS)
 #define ALL 0xffffffffu
 #define TOKENS_MAX 1099511627776.0 /* 2^40: far above any model, far below overflow */
@@ -82,6 +82,10 @@ static const struct row rows[] = {
 		"Log-probability of each token made, and of the N most probable"),
 	COMMAND(CMD_RUN, "prompt-logprobs", "N", KIND_INT, request.prompt_logprobs, 0, 100,
 		"The same of each token of the prompt"),
+	COMMAND(CMD_BATCH, "input", "FILE", KIND_TEXT, input, 0, 0, "One request a line, as JSON; - is standard input"),
+	COMMAND(CMD_PROVE, "cases", "N", KIND_I64, cases, 1, TOKENS_MAX, "Comparisons (200)"),
+	COMMAND(CMD_PROVE, "seed", "S", KIND_U64, prove_seed, 0, 0, "Which random requests and schedules (1)"),
+	COMMAND(CMD_PROVE, "schedule", "I", KIND_I64, schedule, 0, TOKENS_MAX, "Begin with schedule I of the seed (0)"),
 	COMMAND(CMD_EXPLAIN, "facts", "FILE", KIND_TEXT, facts, 0, 0,
 		"Explain for the machine that this JSON file describes"),
 	COMMAND(CMD_BENCH, "prompt-tokens", "N", KIND_I64, prompt_tokens, 1, TOKENS_MAX, "Length of the prompt (512)"),
@@ -631,6 +635,8 @@ static void set_defaults(struct settings *s)
 		.prompt_tokens = 512,
 		.decode_tokens = 128,
 		.repeat = 5,
+		.cases = 200,
+		.prove_seed = 1,
 		.batches = { .n = 1, .at = { 1 } },
 		.attention = { .batch = 1, .q_len = 1, .kv_len = 4096, .heads = 32, .kv_heads = 8, .head_dim = 128 },
 		.linear = { .m = 1, .n = 4096, .k = 4096 },

@@ -21,6 +21,8 @@ enum command_bit {
 	CMD_DETOKENIZE = 1u << 7,
 	CMD_TEMPLATE = 1u << 8,
 	CMD_INSPECT = 1u << 9,
+	CMD_BATCH = 1u << 10,
+	CMD_PROVE = 1u << 11,
 };
 
 #define MAX_STOP 64
@@ -43,6 +45,13 @@ struct settings {
 	const char *prompt_ids; /* "1,2,3" or "@FILE"; NULL: none */
 	int n_stop;
 	const char *stop[MAX_STOP];
+
+	/* batch */
+	const char *input;
+
+	/* prove */
+	int64_t cases, schedule;
+	uint64_t prove_seed;
 
 	/* explain */
 	const char *facts;

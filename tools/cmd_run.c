@@ -1,4 +1,5 @@
 /* cmd_run.c - one completion: text as it is made, or one JSON object. */
+#include "answer.h"
 #include "input.h"
 #include "output.h"
 #include "program.h"
@@ -111,62 +112,6 @@ static int on_token(void *user, const struct vb_event *event)
 	return 0;
 }
 
-static json_t *top_json(const struct vb_token *t)
-{
-	json_t *top = json_array();
-	for (int i = 0; i < t->n_top; i++)
-		json_array_append_new(top, json_pack("{s:i, s:o}", "id", (int)t->top[i].id, "logprob",
-						     json_number((double)t->top[i].logprob)));
-	return top;
-}
-
-/* The first token of a prompt has no log-probability: null. */
-static json_t *tokens_json(const struct vb_token *tokens, size_t n, size_t n_without)
-{
-	json_t *list = json_array();
-	for (size_t i = 0; i < n; i++)
-		json_array_append_new(list, i < n_without ? json_null() :
-				      json_pack("{s:i, s:o, s:o}", "id", (int)tokens[i].id, "logprob",
-						json_number((double)tokens[i].logprob), "top", top_json(&tokens[i])));
-	return list;
-}
-
-static json_t *ids_json(const int32_t *ids, size_t n)
-{
-	json_t *list = json_array();
-	for (size_t i = 0; i < n; i++)
-		json_array_append_new(list, json_integer(ids[i]));
-	return list;
-}
-
-static json_t *answer_json(struct run *r, const json_t *info)
-{
-	const struct vb_result *a = &r->result;
-	json_t *o = json_object();
-	copy_key(o, info, "model");
-	copy_key(o, info, "device");
-	copy_key(o, info, "dtype");
-	json_object_set_new(o, "prompt_ids", ids_json(a->prompt_ids, a->n_prompt_ids));
-	json_object_set_new(o, "ids", ids_json(a->ids, a->n_ids));
-	json_object_set_new(o, "text", json_stringn(a->text ? a->text : "", a->text_len));
-	json_object_set_new(o, "finish_reason", json_string(vb_finish_name(a->finish)));
-	if (a->tokens)
-		json_object_set_new(o, "logprobs", tokens_json(a->tokens, a->n_ids, 0));
-	if (a->prompt_tokens)
-		json_object_set_new(o, "prompt_logprobs", tokens_json(a->prompt_tokens, a->n_prompt_ids, 1));
-	copy_key(o, info, "attention");
-	copy_key(o, info, "speculation");
-	json_object_set_new(o, "usage", json_pack("{s:I, s:I, s:I}", "prompt_tokens", (json_int_t)a->n_prompt_ids,
-						  "completion_tokens", (json_int_t)a->n_ids, "cached_tokens",
-						  (json_int_t)a->cached_tokens));
-	json_object_set_new(o, "timing", json_pack("{s:o, s:o, s:o, s:o}",
-						   "load_s", json_number(json_number_value(json_object_get(info, "load_s"))),
-						   "first_token_s", json_number(a->first_token_s),
-						   "prefill_tok_s", json_number(a->prefill_tok_s),
-						   "decode_tok_s", json_number(a->decode_tok_s)));
-	return o;
-}
-
 /* A token's text in one visible word. */
 static void token_text(const struct run *r, int32_t id, char out[64])
 {
@@ -221,6 +166,10 @@ static void print_statistics(const struct run *r, const json_t *info)
 	fprintf(stderr, "%s%zu prompt tokens (%.0f tok/s), %zu tokens made (%.1f tok/s), first after %.3f s; %s, %s, %s%s\n",
 		dim(stderr), a->n_prompt_ids, a->prefill_tok_s, a->n_ids, a->decode_tok_s, a->first_token_s,
 		vb_finish_name(a->finish), device ? device : "?", dtype ? dtype : "?", plain(stderr));
+	if (a->proposed_tokens)
+		fprintf(stderr, "%sspeculation: %lld guesses in %lld steps, %.0f %% right%s\n", dim(stderr),
+			(long long)a->proposed_tokens, (long long)a->draft_steps,
+			100.0 * (double)a->accepted_tokens / (double)a->proposed_tokens, plain(stderr));
 	if (a->clipped)
 		print_warning("the answer ended where the context was full: --context: give a longer one");
 }
@@ -230,7 +179,7 @@ static int show(struct run *r)
 	json_t *info = engine_info(r->engine);
 	int status;
 	if (r->s->json) {
-		status = print_json(answer_json(r, info));
+		status = print_json(answer_json(&r->result, info));
 	} else {
 		if (r->result.n_ids && r->last != '\n')
 			putchar('\n');

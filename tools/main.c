@@ -12,6 +12,16 @@ static const struct command commands[] = {
 	  "speaks. PROMPT is taken as it is, from standard input where it is - or absent.\n\n"
 	  "The text goes to standard output as it is made, what it took to standard error.",
 	  CMD_RUN, 0, 2, cmd_run },
+	{ "batch", "[MODEL]", "Completes many prompts at once, one request a line.",
+	  "A request: {\"id\": \"a\", \"prompt\": \"...\"} (or prompt_ids, or chat) and any of max_tokens, min_tokens, "
+	  "temperature, top_k, top_p, min_p, seed, stop, logprobs, ignore_eos and the penalties. An answer a line, in the "
+	  "order in which they end.",
+	  CMD_BATCH, 0, 1, cmd_batch },
+	{ "prove", "[MODEL]", "Tests the law: the same bits in any company, however computed.",
+	  "Random requests run under random schedules (batch mates, arrival, chunks, pages, threads, speculation, cache "
+	  "hits, preemption); each is compared bit for bit with the same request alone. A folder MODEL/draft, or "
+	  "--draft-model, guesses where a schedule says so.",
+	  CMD_PROVE, 0, 1, cmd_prove },
 	{ "explain", "[MODEL]", "Shows what this machine offers, and what would serve MODEL here and why.", "", CMD_EXPLAIN,
 	  0, 1, cmd_explain },
 	{ "bench", "[MODEL]", "Measures prefill and decode speed of a model.",
@@ -35,7 +45,7 @@ static const struct command commands[] = {
 #define N_COMMANDS ((int)(sizeof commands / sizeof commands[0]))
 
 /* Commands of the interface that this version does not have. */
-static const char *const later[] = { "batch", "chat", "prove", "serve" };
+static const char *const later[] = { "chat", "serve" };
 
 static void print_usage(FILE *f)
 {

@@ -8,6 +8,8 @@
 #include "verbatim/engine.h"
 
 int cmd_run(struct settings *s);
+int cmd_batch(struct settings *s);
+int cmd_prove(struct settings *s);
 int cmd_explain(struct settings *s);
 int cmd_bench(struct settings *s);
 int cmd_bench_attention(struct settings *s);

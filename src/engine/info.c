@@ -172,6 +172,12 @@ static int give_text(json_t *o, char **json)
 	return VB_OK;
 }
 
+static const char *method_name(enum spec_method method)
+{
+	static const char *const names[] = { [SPEC_NONE] = "none", [SPEC_NGRAM] = "ngram", [SPEC_DRAFT] = "draft" };
+	return names[method];
+}
+
 int vb_engine_info(const struct vb_engine *e, char **json)
 {
 	if (!e || !json)
@@ -195,6 +201,7 @@ int vb_engine_info(const struct vb_engine *e, char **json)
 			      (json_int_t)s->context, "page_size", (json_int_t)s->page_size, "prefill_chunk",
 			      (json_int_t)s->chunk, "load_s", e->load_s, "attention", attention, "memory",
 			      memory_json(s));
+	o = with_key(o, "speculation", json_string(method_name(s->speculate)));
 	o = with_key(o, "vocabulary", json_integer((json_int_t)program_n_vocab(s->program)));
 	return give_text(o, json);
 }
@@ -221,12 +228,6 @@ int vb_explain(const char *model_dir, const struct vb_options *options, const ch
 		rc = status_fail(s.pick_rc, __FILE__, __LINE__, "%s", s.pick_message);
 	setup_destroy(&s);
 	return rc;
-}
-
-static const char *method_name(enum spec_method method)
-{
-	static const char *const names[] = { [SPEC_NONE] = "none", [SPEC_NGRAM] = "ngram", [SPEC_DRAFT] = "draft" };
-	return names[method];
 }
 
 static json_t *pages_json(const struct vb_engine *e, const struct kv_stats *kv)

@@ -134,9 +134,11 @@ static bool may_match(const struct request *r)
 /* The scheduler looks at all running requests and at as many waiting ones as could be admitted. */
 static int64_t view(struct vb_engine *e)
 {
-	int64_t n = 0, waiting = 0;
+	int64_t n = 0, waiting = 0, running = 0;
+	for (struct request *r = e->requests; r; r = r->next)
+		running += r->state == REQUEST_RUNNING;
 	for (struct request *r = e->requests; r; r = r->next) {
-		if (r->state == REQUEST_ENDED || (r->state == REQUEST_WAITING && waiting == e->setup.max_batch))
+		if (r->state == REQUEST_ENDED || (r->state == REQUEST_WAITING && waiting == e->setup.max_batch - running))
 			continue;
 		waiting += r->state == REQUEST_WAITING;
 		struct sched_request *v = &e->view[n];
@@ -217,6 +219,13 @@ static void fill_batch(struct vb_engine *e, int64_t n)
 			continue;
 		r->n_step = d->n_tokens;
 		r->n_step_draft = d->n_draft;
+	}
+	/* Beginnings that were found are held by now: what is reserved cannot push them out. */
+	for (int64_t i = 0; i < n; i++) {
+		struct request *r = e->viewed[i];
+		const struct sched_decision *d = &e->decision[i];
+		if (r->n_step == 0)
+			continue;
 		if (!reserve(e, r)) {
 			/* One that has just been admitted gives back what it found and waits on. */
 			if (d->admit) {
