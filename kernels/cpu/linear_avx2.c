@@ -34,7 +34,7 @@ static inline __attribute__((always_inline)) void step(const struct linear_args 
 
 static inline __attribute__((always_inline)) void tile(const struct linear_args *a, int64_t n, int64_t t,
 						       enum dtype x_type, enum dtype w_type, const int rows,
-						       const int tokens, const bool fetch)
+						       const int tokens, const enum linear_fetch fetch)
 {
 	int64_t w = n * a->k, x = t * a->x_stride, k = 0;
 	const char *ahead = a->w;
@@ -49,7 +49,7 @@ static inline __attribute__((always_inline)) void tile(const struct linear_args 
 		if (fetch)
 #pragma GCC unroll 8
 			for (int r = 0; r < rows; r++)
-				_mm_prefetch(ahead + ((w + (rows + r) * a->k + k) << shift), _MM_HINT_T1);
+				linear_ask(ahead + ((w + (rows + r) * a->k + k) << shift), fetch, 8 << shift);
 		step(a, w + k, x + k, 8, sum, x_type, w_type, rows, tokens);
 	}
 	if (k < a->k)
@@ -63,7 +63,7 @@ static inline __attribute__((always_inline)) void tile(const struct linear_args 
 
 static inline __attribute__((always_inline)) void tile_rows(const struct linear_args *a, int64_t n, int64_t t,
 							    enum dtype x_type, enum dtype w_type, const int rows,
-							    int tokens, const bool fetch)
+							    int tokens, const enum linear_fetch fetch)
 {
 	switch (tokens) {
 	case 1:
@@ -78,38 +78,40 @@ static inline __attribute__((always_inline)) void tile_rows(const struct linear_
 }
 
 static inline __attribute__((always_inline)) void tile_any(const struct linear_args *a, int64_t n, int64_t t, int rows,
-							   int tokens, enum dtype x_type, enum dtype w_type, bool fetch)
+							   int tokens, enum dtype x_type, enum dtype w_type, enum linear_fetch fetch)
 {
 	if (rows < ROWS)
 		for (int r = 0; r < rows; r++)
-			tile_rows(a, n + r, t, x_type, w_type, 1, tokens, false);
-	else if (fetch)
-		tile_rows(a, n, t, x_type, w_type, ROWS, tokens, true);
+			tile_rows(a, n + r, t, x_type, w_type, 1, tokens, FETCH_NONE);
+	else if (fetch == FETCH_EAGERLY)
+		tile_rows(a, n, t, x_type, w_type, ROWS, tokens, FETCH_EAGERLY);
+	else if (fetch == FETCH_ONCE)
+		tile_rows(a, n, t, x_type, w_type, ROWS, tokens, FETCH_ONCE);
 	else
-		tile_rows(a, n, t, x_type, w_type, ROWS, tokens, false);
+		tile_rows(a, n, t, x_type, w_type, ROWS, tokens, FETCH_NONE);
 }
 
-static void tile_f32(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens, bool fetch)
+static void tile_f32(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens, enum linear_fetch fetch)
 {
 	tile_any(a, n, t, rows, tokens, DTYPE_F32, DTYPE_F32, fetch);
 }
 
-static void tile_f32_bf16(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens, bool fetch)
+static void tile_f32_bf16(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens, enum linear_fetch fetch)
 {
 	tile_any(a, n, t, rows, tokens, DTYPE_F32, DTYPE_BF16, fetch);
 }
 
-static void tile_f32_f16(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens, bool fetch)
+static void tile_f32_f16(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens, enum linear_fetch fetch)
 {
 	tile_any(a, n, t, rows, tokens, DTYPE_F32, DTYPE_F16, fetch);
 }
 
-static void tile_bf16(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens, bool fetch)
+static void tile_bf16(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens, enum linear_fetch fetch)
 {
 	tile_any(a, n, t, rows, tokens, DTYPE_BF16, DTYPE_BF16, fetch);
 }
 
-static void tile_f16(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens, bool fetch)
+static void tile_f16(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens, enum linear_fetch fetch)
 {
 	tile_any(a, n, t, rows, tokens, DTYPE_F16, DTYPE_F16, fetch);
 }

@@ -30,7 +30,7 @@ static inline __attribute__((always_inline)) void step(const uint16_t *w, int64_
 }
 
 static inline __attribute__((always_inline)) void tile(const struct linear_args *a, int64_t n, int64_t t,
-						       const int rows, const int tokens, const bool fetch)
+						       const int rows, const int tokens, const enum linear_fetch fetch)
 {
 	const uint16_t *w = (const uint16_t *)a->w + n * a->k;
 	const uint16_t *x = (const uint16_t *)a->x + t * a->x_stride;
@@ -45,7 +45,7 @@ static inline __attribute__((always_inline)) void tile(const struct linear_args 
 		if (fetch)
 #pragma GCC unroll 8
 			for (int r = 0; r < rows; r++)
-				_mm_prefetch((const char *)(w + (rows + r) * a->k + k), _MM_HINT_T1);
+				linear_ask((const char *)(w + (rows + r) * a->k + k), fetch, 64);
 		step(w + k, a->k, x + k, a->x_stride, 0xffffffffu, sum, rows, tokens);
 	}
 	if (k < a->k)
@@ -58,7 +58,7 @@ static inline __attribute__((always_inline)) void tile(const struct linear_args 
 }
 
 static inline __attribute__((always_inline)) void tile_rows(const struct linear_args *a, int64_t n, int64_t t,
-							    const int rows, int tokens, const bool fetch)
+							    const int rows, int tokens, const enum linear_fetch fetch)
 {
 	switch (tokens) {
 	case 1:
@@ -75,15 +75,17 @@ static inline __attribute__((always_inline)) void tile_rows(const struct linear_
 	}
 }
 
-static void tile_any(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens, bool fetch)
+static void tile_any(const struct linear_args *a, int64_t n, int64_t t, int rows, int tokens, enum linear_fetch fetch)
 {
 	if (rows < ROWS)
 		for (int r = 0; r < rows; r++)
-			tile_rows(a, n + r, t, 1, tokens, false);
-	else if (fetch)
-		tile_rows(a, n, t, ROWS, tokens, true);
+			tile_rows(a, n + r, t, 1, tokens, FETCH_NONE);
+	else if (fetch == FETCH_EAGERLY)
+		tile_rows(a, n, t, ROWS, tokens, FETCH_EAGERLY);
+	else if (fetch == FETCH_ONCE)
+		tile_rows(a, n, t, ROWS, tokens, FETCH_ONCE);
 	else
-		tile_rows(a, n, t, ROWS, tokens, false);
+		tile_rows(a, n, t, ROWS, tokens, FETCH_NONE);
 }
 
 const char *linear_avx512bf16_refuse(const struct linear_request *r)

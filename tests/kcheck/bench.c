@@ -1,7 +1,8 @@
 /* bench.c - times the rows that passed, against each other, the libraries and the machine's measured limits.
  *
  * Inputs larger than 4 MiB come in several copies that are used in turn, 256 MiB in all or more, so that they come from
- * memory and not from a cache, as a model's weights do. Smaller ones stay where they are, as activations do.
+ * memory and not from a cache, as a model's weights do; in pages of 4 KiB, as a mapped file is. Smaller inputs stay where
+ * they are, as activations do.
  *
  * Time is the wall's, or (--clock=cpu) what this process was given of the processors, divided by its threads: on a
  * machine that others use too, the wall tells how much of it was left over.

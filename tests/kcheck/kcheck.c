@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -222,7 +223,24 @@ static bool row_wanted(const struct kc_op *op, int row, const struct kc_options 
 	return !o->row || strcmp(o->row, op->set->rows[row].name) == 0;
 }
 
-static int run_checks(const struct kc_options *o)
+/* What was run, and when: results are read long after. */
+static json_t *provenance(int argc, char **argv)
+{
+	char date[32];
+	time_t now = time(NULL);
+	struct tm utc;
+	struct buf command;
+	buf_init(&command, 4096);
+	for (int i = 0; i < argc; i++)
+		(void)buf_printf(&command, "%s%s", i ? " " : "", argv[i]);
+	gmtime_r(&now, &utc);
+	strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
+	json_t *o = json_pack("{s:s, s:s}", "command", command.data ? command.data : "", "date", date);
+	buf_fini(&command);
+	return o;
+}
+
+static int run_checks(const struct kc_options *o, int argc, char **argv)
 {
 	struct totals n = { .rows = json_array() };
 	if (o->bench)
@@ -245,6 +263,7 @@ static int run_checks(const struct kc_options *o)
 	if (o->json) {
 		json_t *all = json_pack("{s:i, s:i, s:i, s:i, s:o}", "ok", n.ok, "failed", n.failed, "skipped",
 					n.skipped, "not_tested", n.idle, "rows", json_incref(n.rows));
+		json_object_set_new(all, "run", provenance(argc, argv));
 		if (bench)
 			json_object_set(all, "bench", bench);
 		char *text = json_dumps(all, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
@@ -402,5 +421,5 @@ int main(int argc, char **argv)
 		return run_self_test(&o);
 	if (o.list)
 		list(&o);
-	return o.list ? 0 : run_checks(&o);
+	return o.list ? 0 : run_checks(&o, argc, argv);
 }
