@@ -83,15 +83,13 @@ static bool fitted(const struct cost *c, double *base, double *slope)
 
 /* The j-th guess is right with chance^j and then gives a token. It is worth its cost where that is more tokens a second
  * than the step gives without it: n_requests / (base + slope * n_requests). */
-static int64_t worth(const struct spec *s, const struct spec_state *state, int64_t n_requests, int64_t most)
+static int64_t worth(const struct spec *s, double base, double slope, double chance, int64_t n_requests, int64_t most)
 {
-	double base, slope, n = (double)n_requests;
-	if (!fitted(&s->cost, &base, &slope))
-		return most < 1 ? most : 1; /* one guess a step: steps of two sizes are what is wanted */
+	double n = (double)n_requests;
 	double cost = slope + s->cost.per_guess, rate = n / (base + slope * n), gain = 1;
 	int64_t k = 0;
 	while (k < most) {
-		gain *= state->chance;
+		gain *= chance;
 		if (gain < rate * cost)
 			break;
 		k++;
@@ -102,14 +100,20 @@ static int64_t worth(const struct spec *s, const struct spec_state *state, int64
 static int64_t wanted(const struct spec *s, struct spec_state *state, int64_t n_requests, int64_t room)
 {
 	int64_t most = room < s->config.max_draft ? room : s->config.max_draft;
+	double base, slope;
 	if (!s->config.automatic)
 		return most;
 	if (state->resting > 0 && --state->resting > 0)
 		return 0;
-	int64_t k = worth(s, state, n_requests, most);
+	/* Steps of two sizes are wanted, to see what a guess costs: one in every other step. */
+	if (!fitted(&s->cost, &base, &slope))
+		return s->cost.n_steps % 2 && most > 0;
+	int64_t k = worth(s, base, slope, state->chance, n_requests, most);
 	if (k == 0 && state->resting == 0) {
-		/* Rest, and let one guess say whether times have changed. */
+		/* Rest, and let one guess say whether times have changed. Where not even a right one would pay, it does
+		 * not matter what it says. */
 		state->resting = REST_STEPS;
+		state->hopeless = worth(s, base, slope, 1, n_requests, 1) == 0;
 		return most < 1 ? most : 1;
 	}
 	return k;
@@ -136,7 +140,7 @@ void spec_learn(struct spec *s, struct spec_state *state, int64_t n_draft, int64
 	/* Guesses behind the first wrong one were never put to the test. */
 	for (int64_t i = 0; i < n_draft && i <= taken; i++)
 		state->chance = CHANCE_KEEPS * state->chance + (1 - CHANCE_KEEPS) * (i < taken);
-	if (taken > 0)
+	if (taken > 0 && !state->hopeless)
 		state->resting = 0;
 }
 
@@ -146,6 +150,7 @@ void spec_learn_cost(struct spec *s, int64_t n_tokens, double step_s, int64_t n_
 	if (n_tokens > COST_MAX_TOKENS)
 		return;
 	double n = (double)n_tokens;
+	c->n_steps++;
 	c->weight = COST_KEEPS * c->weight + 1;
 	c->n = COST_KEEPS * c->n + n;
 	c->nn = COST_KEEPS * c->nn + n * n;

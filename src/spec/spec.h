@@ -13,6 +13,7 @@
 #include "ops/sampling.h"
 #include "model/model.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum spec_method { SPEC_NONE = 0, SPEC_NGRAM, SPEC_DRAFT };
@@ -25,6 +26,7 @@ struct spec_state {
 	double chance;
 	int64_t proposed, accepted; /* in all */
 	int64_t resting;            /* steps left without guessing, after guessing did not pay */
+	bool hopeless;              /* then: not even a right guess would have */
 	/* n-gram: where each n-gram of the tokens was seen last. */
 	int32_t *table;  /* owned by the proposer: spec_open and spec_close */
 	int64_t n_slots, n_indexed;

@@ -13,6 +13,7 @@
 struct cost {
 	double weight, n, nn, t, nt; /* sums that forget */
 	double per_guess;            /* seconds of guessing, each */
+	int64_t n_steps;             /* measured */
 };
 
 struct draft; /* draft.c */
