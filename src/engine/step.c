@@ -51,8 +51,9 @@ static void end(struct request *r, int rc)
 	request_end(r, rc);
 }
 
-/* Takes the ended ones off the list. */
-static void sweep(struct vb_engine *e)
+/* Takes the ended ones off the list. Returns whether anything is left, in the list or in the inbox (a callback may have
+ * submitted). */
+static bool sweep(struct vb_engine *e)
 {
 	pthread_mutex_lock(&e->lock);
 	struct request **link = &e->requests;
@@ -66,7 +67,9 @@ static void sweep(struct vb_engine *e)
 		request_destroy(&r);
 	}
 	e->requests_end = link;
+	bool left = e->requests || e->inbox;
 	pthread_mutex_unlock(&e->lock);
+	return left;
 }
 
 static void end_cancelled(struct vb_engine *e)
@@ -83,7 +86,7 @@ void engine_end_all(struct vb_engine *e, int rc)
 	for (struct request *r = e->requests; r; r = r->next)
 		if (r->state != REQUEST_ENDED)
 			end(r, rc);
-	sweep(e);
+	(void)sweep(e);
 }
 
 /* ---- Guessing ---- */
@@ -382,6 +385,5 @@ bool engine_run_step(struct vb_engine *e)
 		spec_learn_cost(e->spec, e->batch->n_tokens, clock_s() - start, e->n_guesses, e->propose_s);
 	}
 	settle(e, n);
-	sweep(e);
-	return e->requests != NULL;
+	return sweep(e);
 }
