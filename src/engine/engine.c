@@ -191,6 +191,11 @@ int vb_engine_close(struct vb_engine **engine)
 	TRY(vb_engine_stop(e));
 	pthread_mutex_lock(&e->lock);
 	bool busy = e->driving || e->n_waiters > 0;
+	if (!busy) {
+		/* Callbacks of requests that end now find the engine as in a step, and nobody is let in. */
+		e->driving = e->closed = true;
+		e->driver = pthread_self();
+	}
 	pthread_mutex_unlock(&e->lock);
 	if (busy)
 		FAIL(VB_ESTATE, "engine busy: vb_engine_close: cancel what runs and wait for it first");

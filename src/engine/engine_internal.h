@@ -129,7 +129,9 @@ struct vb_engine {
 	struct request *inbox, **inbox_end;
 	uint64_t last_id;
 	int64_t stats_submitted;
-	bool driving, closing;
+	bool driving;
+	bool closing; /* the engine's thread is to end */
+	bool closed;  /* vb_engine_close has begun */
 	pthread_t driver;  /* while driving */
 	int64_t n_waiters; /* threads inside vb_generate */
 	bool has_thread;

@@ -89,16 +89,22 @@ int vb_engine_stop(struct vb_engine *e)
 	pthread_mutex_lock(&e->lock);
 	bool has_thread = e->has_thread;
 	bool inside = has_thread && pthread_equal(e->thread, pthread_self());
-	e->closing = has_thread && !inside;
+	bool stopping = e->closing;
+	if (has_thread && !inside)
+		e->closing = true;
 	pthread_cond_broadcast(&e->changed);
 	pthread_mutex_unlock(&e->lock);
 	if (inside)
 		FAIL(VB_ESTATE, "not from a callback: vb_engine_stop: the thread cannot wait for itself");
+	if (stopping)
+		FAIL(VB_ESTATE, "engine busy: vb_engine_stop: another thread stops it");
 	if (!has_thread)
 		return VB_OK;
 	pthread_join(e->thread, NULL);
 	pthread_mutex_lock(&e->lock);
 	e->has_thread = e->closing = false;
+	/* Those inside vb_generate run the steps themselves from now on. */
+	pthread_cond_broadcast(&e->changed);
 	pthread_mutex_unlock(&e->lock);
 	return VB_OK;
 }
@@ -110,6 +116,11 @@ int vb_submit(struct vb_engine *e, const struct vb_request *asked, vb_token_fn *
 {
 	if (!e || !asked)
 		FAIL(VB_EINVAL, "invalid call: vb_submit: engine and request must not be NULL");
+	pthread_mutex_lock(&e->lock);
+	bool closed = e->closed;
+	pthread_mutex_unlock(&e->lock);
+	if (closed)
+		FAIL(VB_ESTATE, "engine busy: vb_submit: the engine is being closed");
 	struct request *r;
 	TRY(request_create(&r, e, asked, on_token, on_done, user));
 	uint64_t given = engine_enqueue(e, r);

@@ -250,12 +250,15 @@ int vb_engine_stats(struct vb_engine *e, char **json)
 	const struct engine_stats *s = &e->stats;
 	struct kv_stats kv;
 	kv_get_stats(e->kv, &kv);
+	pthread_mutex_lock(&e->lock);
+	int64_t submitted = e->stats_submitted;
+	pthread_mutex_unlock(&e->lock);
 	json_t *at = json_array();
 	for (int i = 0; i < e->max_draft; i++)
 		at = with_item(at, json_integer((json_int_t)s->accepted_at[i]));
 	json_t *o = json_pack(
 		"{s:{s:I, s:I}, s:I, s:I, s:I, s:{s:s, s:I, s:I, s:I, s:o}, s:{s:I, s:I, s:I, s:I, s:I}, s:o}", "requests",
-		"submitted", (json_int_t)e->stats_submitted, "ended", (json_int_t)s->ended, "steps", (json_int_t)s->steps,
+		"submitted", (json_int_t)submitted, "ended", (json_int_t)s->ended, "steps", (json_int_t)s->steps,
 		"tokens", (json_int_t)s->tokens, "preemptions", (json_int_t)s->preemptions, "speculation", "method",
 		method_name(e->setup.speculate), "steps", (json_int_t)s->draft_steps, "proposed", (json_int_t)s->proposed,
 		"accepted", (json_int_t)s->accepted, "accepted_at", at, "prefix_cache", "queries", (json_int_t)kv.queries,
