@@ -164,13 +164,13 @@ static const struct row rows[] = {
 	GROUPED(GROUP_MEMORY, MODEL, "prefill-chunk", "N", KIND_I64, engine.prefill_chunk, 1, TOKENS_MAX, NULL,
 		"Prompt tokens a step (512)", true),
 	GROUPED(GROUP_MEMORY, MODEL, "prefix-cache", "on|off", KIND_SWITCH, engine.prefix_cache, 0, 0, NULL,
-		"Keep keys and values of common beginnings", true),
+		"Keep keys and values of common beginnings (on)", true),
 
 	GROUPED(GROUP_SPECULATION, MODEL, "speculate", "HOW", KIND_WORD, engine.speculate, 0, 0,
 		"none|ngram|draft|mtp|eagle3", "Guess several tokens a step (none)", true),
 	GROUPED(GROUP_SPECULATION, MODEL, "draft-model", "DIR", KIND_TEXT, engine.draft_model, 0, 0, NULL,
 		"The model that guesses", true),
-	GROUPED(GROUP_SPECULATION, MODEL, "draft-tokens", "K|auto", KIND_INT, engine.draft_tokens, 1, 64, "auto",
+	GROUPED(GROUP_SPECULATION, MODEL, "draft-tokens", "K|auto", KIND_INT, engine.draft_tokens, 0, 15, "auto",
 		"Guesses a step (auto)", true),
 
 	GROUPED(GROUP_PROGRAM, ALL, "json", NULL, KIND_FLAG, json, 0, 0, NULL, "Answer with one JSON object", false),

@@ -28,7 +28,7 @@ struct vb_sampling {
 struct vb_request {
 	size_t size; /* sizeof(struct vb_request), set by vb_request_default */
 
-	/* The prompt: exactly one of the three forms. All borrowed until the request has ended. */
+	/* The prompt: exactly one of the three forms. All borrowed for the call: what is needed is copied. */
 	const int32_t *prompt_ids; /* token ids, n_prompt_ids of them, taken as they are */
 	size_t n_prompt_ids;
 	const char *prompt; /* UTF-8 text of prompt_len bytes; the tokeniser's BOS is added; special tokens in it count */
@@ -41,7 +41,7 @@ struct vb_request {
 	const char *const *stop; /* UTF-8: the answer ends before the one of these that is complete first; borrowed */
 	size_t n_stop;
 	bool ignore_eos;
-	uint64_t cache_salt; /* requests with different salts never share a cached beginning; default 0 */
+	uint32_t cache_salt; /* requests with different salts never share a cached beginning (tenants); default 0 */
 	int logprobs;        /* -1: none; N >= 0: of each generated token, with the N most probable */
 	int prompt_logprobs; /* the same of each prompt token (the first has none) */
 

@@ -177,7 +177,8 @@ static int fill(struct request *r, const struct vb_request *asked, struct ids *p
 		.repetition_penalty = s->repetition_penalty, .presence_penalty = s->presence_penalty,
 		.frequency_penalty = s->frequency_penalty, .seed = s->seed,
 	};
-	r->salt = asked->cache_salt * 0x9E3779B97F4A7C15u + model_rope_key(e->setup.config, n);
+	/* Side by side, not mixed: different tenants and different rotations can never meet. */
+	r->salt = (uint64_t)asked->cache_salt << 32 | model_rope_key(e->setup.config, n);
 	TRY(take_result(r, asked));
 	TRY(take_penalties(r));
 	TRY(copy_stops(r, asked));

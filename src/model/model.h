@@ -15,7 +15,7 @@ int model_build(struct program *p, const struct model_config *config);
 
 /* Where rotary frequencies depend on the length of the prompt: a number that is equal for prompts that are rotated alike
  * (0 for all where nothing depends on it). Keys computed under different numbers must not be shared. */
-uint64_t model_rope_key(const struct model_config *config, int64_t prompt_len);
+uint32_t model_rope_key(const struct model_config *config, int64_t prompt_len);
 
 /* Bytes of weights and KV cache can be read off the program; the family's name, for people ("llama"). NULL: none. */
 const char *model_family_name(const struct model_config *config);

@@ -139,18 +139,21 @@ int rope_build(struct program *p, const struct model_config *c, const struct rop
 	return VB_OK;
 }
 
-static uint64_t rope_key(const struct model_config *c, const struct rope_config *r, int64_t prompt_len)
+/* 0 or 1 where longrope switches, the length itself (and 4 more, to stay clear of those) where frequencies follow it. */
+static uint32_t rope_key(const struct model_config *c, const struct rope_config *r, int64_t prompt_len)
 {
 	int64_t original = r->original_max_position > 0 ? r->original_max_position : c->max_position;
 	if (r->kind == ROPE_LONGROPE)
 		return prompt_len > original;
 	if (r->kind == ROPE_DYNAMIC && prompt_len > c->max_position)
-		return (uint64_t)prompt_len;
+		return (uint32_t)prompt_len + 4;
 	return 0;
 }
 
-uint64_t model_rope_key(const struct model_config *c, int64_t prompt_len)
+uint32_t model_rope_key(const struct model_config *c, int64_t prompt_len)
 {
-	uint64_t key = rope_key(c, &c->rope[0], prompt_len);
-	return c->rope_local ? key ^ rope_key(c, &c->rope[1], prompt_len) << 32 : key;
+	uint32_t first = rope_key(c, &c->rope[0], prompt_len);
+	uint32_t second = c->rope_local ? rope_key(c, &c->rope[1], prompt_len) : 0;
+	/* A length says everything; two switches are two bits. */
+	return first > 1 ? first : second > 1 ? second : first | second << 1;
 }
