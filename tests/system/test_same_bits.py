@@ -39,6 +39,33 @@ def test_schedules(verbatim, root, name):
         assert log_probs(verbatim, args, *schedule) == want, f"threads, chunk, page = {schedule}"
 
 
+REPEATING = "one two three one two three one two three one two"
+
+
+@pytest.mark.parametrize("guess", [["ngram"], ["ngram", "--draft-tokens", 2], ["ngram", "--draft-tokens", 7], ["draft"],
+                                   ["draft", "--draft-tokens", 1], ["draft", "--draft-tokens", 5]])
+@pytest.mark.parametrize("sampling", [[], ["--temperature", "0.8", "--seed", 5]])
+def test_speculation(verbatim, root, guess, sampling):
+    """Guesses change how fast tokens come, not which: greedy or sampled, with every bit of the log-probabilities."""
+    draft = ["--draft-model", root / "models/demo/draft"] if guess[0] == "draft" else []
+    for prompt in (PROMPT, REPEATING):
+        args = ["demo", prompt, "--max-tokens", 40, "--logprobs", 3, "--json", *sampling]
+        want = json.loads(verbatim("run", *args).stdout, parse_float=str)
+        result = verbatim("run", *args, "--speculate", *guess, *draft)
+        assert result.returncode == 0, result.stderr
+        got = json.loads(result.stdout, parse_float=str)
+        assert got["ids"] == want["ids"] and got["logprobs"] == want["logprobs"] and got["text"] == want["text"]
+        assert got["speculation"]["method"] == guess[0]
+        assert 0 <= got["speculation"]["accepted"] <= got["speculation"]["proposed"]
+
+
+def test_speculation_guesses_something(verbatim, root):
+    args = ["demo", PROMPT, "--max-tokens", 60, "--ignore-eos", "--json", "--speculate", "draft", "--draft-tokens", 3]
+    a = json.loads(verbatim("run", *args, "--draft-model", root / "models/demo/draft").stdout)
+    assert a["speculation"]["accepted"] > 0
+    assert a["speculation"]["steps"] < 60
+
+
 @pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512"])
 def test_instruction_sets(verbatim, isa):
     """Each level keeps the law; levels may differ from each other in the last bits, not more."""

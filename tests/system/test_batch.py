@@ -1,0 +1,126 @@
+"""verbatim batch and verbatim prove: many requests at once, each as if it were alone."""
+import json
+import signal
+import subprocess
+
+import pytest
+
+REQUESTS = [
+    {"id": "story", "prompt": "Once upon a time", "max_tokens": 30, "logprobs": 2},
+    {"id": "ids", "prompt_ids": [3064, 833, 826], "max_tokens": 12, "logprobs": 0, "ignore_eos": True},
+    {"id": 7, "prompt": "The cat", "max_tokens": 20, "temperature": 0.9, "seed": 4, "top_p": 0.9, "logprobs": 1},
+    {"id": None, "prompt": "The cat", "max_tokens": 20, "temperature": 0.9, "seed": 5, "top_k": 40, "logprobs": 1},
+    {"prompt": "One day, one day, one day,", "max_tokens": 25, "repetition_penalty": 1.2, "logprobs": 1},
+    {"id": "stop", "prompt": "Once upon a time", "max_tokens": 60, "stop": ["."], "logprobs": 0},
+    {"id": "same beginning", "prompt": "Once upon a time, there lived", "max_tokens": 9, "logprobs": 1,
+     "prompt_logprobs": 1},
+    {"id": "short", "prompt": "Hello", "max_tokens": 1, "logprobs": 0},
+]
+
+
+def lines(result):
+    return [json.loads(line, parse_float=str) for line in result.stdout.splitlines()]
+
+
+def run_batch(verbatim, requests, *args):
+    text = "".join(json.dumps(r) + "\n" for r in requests)
+    result = verbatim("batch", "demo", "--input", "-", *args, stdin=text)
+    assert result.returncode == 0, result.stderr
+    return lines(result)
+
+
+def alone(verbatim, request):
+    args = []
+    for key, value in request.items():
+        if key in ("id", "prompt"):
+            continue
+        option = "--" + key.replace("_", "-")
+        if key == "stop":
+            args += [x for s in value for x in (option, s)]
+        elif key == "prompt_ids":
+            args += [option, ",".join(map(str, value))]
+        else:
+            args += [option] if value is True else [option, value]
+    result = verbatim("run", "demo", *([request["prompt"]] if "prompt" in request else []), *args, "--json")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout, parse_float=str)
+
+
+SAME = ("prompt_ids", "ids", "text", "finish_reason", "logprobs", "prompt_logprobs")
+
+
+def test_each_as_if_alone(verbatim):
+    answers = run_batch(verbatim, REQUESTS)
+    assert len(answers) == len(REQUESTS)
+    for number, request in enumerate(REQUESTS, 1):
+        name = request.get("id", number)
+        (answer,) = [a for a in answers if a["id"] == name]
+        want = alone(verbatim, request)
+        assert {k: answer.get(k) for k in SAME} == {k: want.get(k) for k in SAME}, request
+
+
+@pytest.mark.parametrize("args", [["--max-batch", 1], ["--max-batch", 3, "--prefill-chunk", 5], ["--threads", 1],
+                                  ["--page-size", 8, "--prefix-cache", "off"], ["--speculate", "ngram"],
+                                  ["--max-batch", 8, "--context", 128, "--kv-memory", "400k"]])
+def test_schedules_do_not_matter(verbatim, args):
+    by_id = lambda answers: {json.dumps(a["id"]): {k: a.get(k) for k in SAME} for a in answers}
+    want = by_id(run_batch(verbatim, REQUESTS))
+    assert by_id(run_batch(verbatim, list(reversed(REQUESTS[:4] + REQUESTS[5:])), *args)) == {
+        k: v for k, v in want.items() if k != "5"}
+
+
+def test_first_to_end_is_first(verbatim):
+    answers = run_batch(verbatim, [{"id": "long", "prompt": "Once", "max_tokens": 200, "ignore_eos": True},
+                                   {"id": "short", "prompt": "Once", "max_tokens": 2}])
+    assert [a["id"] for a in answers] == ["short", "long"]
+
+
+def test_wrong_lines_are_answered_and_the_rest_goes_on(verbatim, tmp_path):
+    bad = ["{", "[]", '{"id": "no prompt"}', '{"id": "two", "prompt": "a", "prompt_ids": [1]}',
+           '{"id": "type", "prompt": 3}', '{"id": "range", "prompt": "a", "top_p": 2}',
+           '{"id": "token", "prompt_ids": [1, 99999999]}', '{"id": "stop", "prompt": "a", "stop": [1]}']
+    (tmp_path / "in.jsonl").write_text("\n\n".join(bad + ['{"id": "good", "prompt": "Once", "max_tokens": 3}']))
+    result = verbatim("batch", "demo", "--input", tmp_path / "in.jsonl")
+    assert result.returncode == 1
+    answers = lines(result)
+    assert len(answers) == len(bad) + 1
+    for answer in answers:
+        if answer["id"] == "good":
+            assert len(answer["ids"]) == 3
+        else:
+            assert answer["finish_reason"] == "error" and answer["error"]
+
+
+def test_no_requests(verbatim):
+    result = verbatim("batch", "demo", "--input", "-", stdin="\n\n")
+    assert result.returncode == 0 and result.stdout == ""
+
+
+def test_wrong_usage(verbatim):
+    result = verbatim("batch", "demo")
+    assert result.returncode == 2 and "--input" in result.stderr
+    result = verbatim("batch", "demo", "--input", "/nonexistent")
+    assert result.returncode == 1 and "/nonexistent" in result.stderr
+
+
+def test_interrupt(build):
+    request = {"prompt": "Once", "max_tokens": 1900, "ignore_eos": True}
+    process = subprocess.Popen([build / "verbatim", "batch", "demo", "--input", "-", "--cpu-isa", "scalar",
+                                "--threads", "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    process.stdin.write(json.dumps({"prompt": "Once", "max_tokens": 1}) + "\n" + json.dumps(request) + "\n")
+    process.stdin.close()
+    assert process.stdout.readline()  # the short one has ended, the long one runs
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+
+
+# ---- prove ----
+
+def test_prove(verbatim):
+    result = verbatim("prove", "demo", "--cases", 30, "--seed", 3, "--json")
+    assert result.returncode == 0, result.stderr
+    a = json.loads(result.stdout)
+    assert a["cases"] >= 30 and a["differences"] == 0
+    assert set(a["schedules"]) >= {"batch", "chunk", "page", "threads"}
+    assert "equal bit for bit" in verbatim("prove", "demo", "--cases", 5).stdout
