@@ -263,6 +263,7 @@ static int replace_text(const struct stage *st, struct scratch *s, struct buf *t
 	size_t last = 0, begin, end;
 	const char *text = token->data ? token->data : "";
 	bool found = false;
+	regex_grant(s, token->len);
 	buf_clear(work);
 	for (; token->len;) {
 		TRY(pattern_next(&st->pattern, s, text, token->len, &it, &found, &begin, &end));

@@ -7,8 +7,14 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-/* Steps that one match may take: 2.3 ms at worst with the JIT. Patterns of published models need few. */
-#define MATCH_LIMIT 1000000u
+/* Steps of backtracking (some 2.3 ns each). Nearly every match needs less than the first limit. One that needs more is
+ * tried again with a limit that grows, and pays for that from what the text has been granted: so a megabyte of spaces,
+ * over which published patterns backtrack once, passes, and a pattern that explodes or is quadratic over a long text
+ * fails that text within about a second, on every machine at the same place. */
+#define FIRST_LIMIT 1000u
+#define LIMIT_GROWTH 32u
+#define BUDGET_BASE UINT64_C(200000000)
+#define BUDGET_PER_BYTE 400u
 #define JIT_STACK_START ((size_t)64 << 10)
 #define JIT_STACK_MAX ((size_t)8 << 20)
 #define PATTERN_MAX_BYTES ((size_t)64 << 10)
@@ -100,11 +106,16 @@ static int scratch_prepare(struct scratch *s)
 	pcre2_general_context_free(general);
 	if (!s->match_data || !s->match_context)
 		return VB_ENOMEM;
-	pcre2_set_match_limit(s->match_context, MATCH_LIMIT);
+	pcre2_set_match_limit(s->match_context, FIRST_LIMIT);
 	return VB_OK;
 }
 
-static int match(const struct regex *r, struct scratch *s, const char *text, size_t n, size_t start)
+void regex_grant(struct scratch *s, size_t n)
+{
+	s->match_budget = BUDGET_BASE + (uint64_t)BUDGET_PER_BYTE * n;
+}
+
+static int match_once(const struct regex *r, struct scratch *s, const char *text, size_t n, size_t start)
 {
 	PCRE2_SPTR subject = (PCRE2_SPTR)text;
 	if (!r->jit)
@@ -123,6 +134,22 @@ static int match(const struct regex *r, struct scratch *s, const char *text, siz
 		return PCRE2_ERROR_NOMEMORY;
 	pcre2_jit_stack_assign(s->match_context, NULL, s->jit_stack);
 	return pcre2_jit_match(r->code, subject, n, start, PCRE2_NO_UTF_CHECK, s->match_data, s->match_context);
+}
+
+static int match(const struct regex *r, struct scratch *s, const char *text, size_t n, size_t start)
+{
+	int found = match_once(r, s, text, n, start);
+	if (found != PCRE2_ERROR_MATCHLIMIT)
+		return found;
+	for (uint64_t limit = FIRST_LIMIT; found == PCRE2_ERROR_MATCHLIMIT && s->match_budget;) {
+		limit = limit * LIMIT_GROWTH < UINT32_MAX ? limit * LIMIT_GROWTH : UINT32_MAX;
+		limit = limit < s->match_budget ? limit : s->match_budget;
+		s->match_budget -= limit;
+		pcre2_set_match_limit(s->match_context, (uint32_t)limit);
+		found = match_once(r, s, text, n, start);
+	}
+	pcre2_set_match_limit(s->match_context, FIRST_LIMIT);
+	return found;
 }
 
 int regex_search(const struct regex *r, struct scratch *s, const char *text, size_t n, size_t start, bool *found,

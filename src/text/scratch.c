@@ -9,6 +9,7 @@
 void scratch_init(struct scratch *s)
 {
 	memset(s, 0, sizeof *s);
+	regex_grant(s, 0);
 	for (int i = 0; i < 2; i++) {
 		buf_init(&s->text[i], TEXT_MAX_BYTES);
 		buf_init(&s->cut[i], TEXT_MAX_BYTES);

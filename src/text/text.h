@@ -42,8 +42,9 @@ struct ids {
 void ids_fini(struct ids *ids);
 int ids_push(struct ids *ids, int32_t id);
 
-/* Appends the ids of text[0..n) to *out. Text need not be valid UTF-8: each bad byte is taken as U+FFFD, as
- * Hugging Face's Python binding does with errors="replace". O(n log n) in the worst case. */
+/* Appends the ids of text[0..n) to *out, which is unchanged on failure. Text need not be valid UTF-8: what is not is
+ * taken as U+FFFD, one for each maximal part of a sequence, as Python's errors="replace" does. O(n log n) in the worst
+ * case. VB_ELIMIT from 2 GiB, and where the pre-tokeniser's pattern backtracks without end. */
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, unsigned flags, struct ids *out);
 
 /* Appends the text of the ids. Ids outside the vocabulary are VB_EINVAL. */

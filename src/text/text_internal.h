@@ -133,6 +133,8 @@ int regex_translate(const char *pattern, size_t n, const char *where, struct buf
 /* A pattern of our own, in PCRE2's syntax. */
 int regex_compile_own(struct regex **out, const char *pattern);
 void regex_destroy(struct regex **r);
+/* Grants s the work of matching over a text of n bytes. */
+void regex_grant(struct scratch *s, size_t n);
 /* The first match at or after `start`: *found, *begin, *end. Fails with VB_ELIMIT where the match takes too long. */
 int regex_search(const struct regex *r, struct scratch *s, const char *text, size_t n, size_t start, bool *found,
 		 size_t *begin, size_t *end);
@@ -194,6 +196,7 @@ struct scratch {
 	void *match_data; /* PCRE2's */
 	void *match_context;
 	void *jit_stack;
+	uint64_t match_budget; /* see regex.c */
 };
 
 void scratch_init(struct scratch *s);

@@ -281,6 +281,7 @@ static int encode_valid(const struct tokenizer *t, const char *text, size_t n, u
 	bool add_special = flags & TOKENIZE_ADD_SPECIAL;
 	size_t before = out->n;
 	scratch_init(&e.s);
+	regex_grant(&e.s, n);
 	int rc = add_special ? push_all(out, t->post.before, t->post.n_before) : VB_OK;
 	if (rc == VB_OK && n)
 		rc = added_tokens_split(&t->added, &e.s, false, e.parse_special, text, n, raw_part, &e);

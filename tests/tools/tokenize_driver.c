@@ -42,8 +42,9 @@ static int decode_in_steps(const struct tokenizer *t, const struct ids *ids, boo
 	TRY(detokenizer_create(&d, t, skip));
 	int rc = VB_OK;
 	for (size_t i = 0; i < ids->n && rc == VB_OK; i++) {
+		size_t before = out->len;
 		rc = detokenizer_push(d, ids->id[i], out);
-		if (rc == VB_OK && out->len && !utf8_valid(out->data, out->len)) {
+		if (rc == VB_OK && out->len > before && !utf8_valid(out->data + before, out->len - before)) {
 			printf("! a step ended inside a character\n");
 			exit(3);
 		}
