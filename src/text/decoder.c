@@ -16,6 +16,7 @@
 
 #define MAX_STAGES 32
 #define REPLACEMENT "\xef\xbf\xbd"
+#define TOKEN_ROOM 200 /* bytes: most tokens are shorter */
 
 enum stage_kind {
 	STAGE_JOIN, /* no decoder: spaces between tokens */
@@ -469,6 +470,17 @@ int decode_end(struct decode_state *d, struct buf *out)
 	return rc;
 }
 
+/* Room for any usual token, so that decoding takes no memory. */
+static int take_room(struct stage_state *s)
+{
+	struct buf *bufs[] = { &s->held, &s->before, &s->work };
+	for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) {
+		TRY(buf_reserve(bufs[i], TOKEN_ROOM));
+		buf_clear(bufs[i]);
+	}
+	return VB_OK;
+}
+
 int decode_state_create(struct decode_state **out, const struct decoder *decoder)
 {
 	struct decode_state *d = mem_calloc(1, sizeof *d);
@@ -485,6 +497,13 @@ int decode_state_create(struct decode_state **out, const struct decoder *decoder
 		buf_init(&state[i].held, TEXT_MAX_BYTES);
 		buf_init(&state[i].before, TEXT_MAX_BYTES);
 		buf_init(&state[i].work, TEXT_MAX_BYTES);
+	}
+	int rc = VB_OK;
+	for (size_t i = 0; i < decoder->n && rc == VB_OK; i++)
+		rc = take_room(&state[i]);
+	if (rc != VB_OK) {
+		decode_state_destroy(&d);
+		return rc;
 	}
 	*out = d;
 	return VB_OK;
