@@ -20,9 +20,13 @@ static uint64_t read_words(const __m512i *word, size_t n)
 #pragma GCC unroll 8
 		for (size_t c = 0; c < 8; c++)
 			sum[c] = _mm512_add_epi64(sum[c], _mm512_load_si512(word + c / each * stream + i + c % each));
-	uint64_t total = 0;
-	for (int c = 0; c < 8; c++)
-		total += (uint64_t)_mm512_reduce_add_epi64(sum[c]);
+	/* _mm512_reduce_add_epi64 would add signed lanes, which may overflow. */
+	uint64_t total = 0, lane[8];
+	for (int c = 0; c < 8; c++) {
+		_mm512_storeu_si512(lane, sum[c]);
+		for (int j = 0; j < 8; j++)
+			total += lane[j];
+	}
 	return total;
 }
 
