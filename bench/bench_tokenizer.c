@@ -1,8 +1,9 @@
 /* bench_tokenizer.c - how fast a tokenizer.json loads, encodes and decodes.
  *
  * usage: bench_tokenizer TOKENIZER_JSON TEXT_FILE [SECONDS]
- * Prints the best of repeated runs within SECONDS (default 2) for each row, one thread: the text; then the worst cases,
- * 1 MB of one letter, of one emoji, of spaces, and of random letters without a space.
+ * Prints the best of repeated runs within SECONDS (default 2) for each row, one thread: the text;
+ * then the worst cases, 1 MB of one letter, of one emoji, of spaces, and of random letters without
+ * a space.
  */
 #include "base/clock.h"
 #include "base/mem.h"
@@ -35,7 +36,8 @@ static char *read_file(const char *path, size_t *n)
 	return text;
 }
 
-static int row(const struct tokenizer *t, const char *name, const char *text, size_t n, double seconds)
+static int row(const struct tokenizer *t, const char *name, const char *text, size_t n,
+	       double seconds)
 {
 	struct ids ids = { 0 };
 	struct buf out;
@@ -54,8 +56,9 @@ static int row(const struct tokenizer *t, const char *name, const char *text, si
 		best = t1 - t0 < best ? t1 - t0 : best;
 		best_decode = t2 - t1 < best_decode ? t2 - t1 : best_decode;
 	} while (clock_s() - start < seconds);
-	printf("%-16s %10zu bytes %9zu ids  encode %8.2f ms %7.2f MB/s %6.2f Mid/s  decode %7.1f MB/s\n", name, n,
-	       ids.n, best * 1e3, (double)n / best / 1e6, (double)ids.n / best / 1e6,
+	printf("%-16s %10zu bytes %9zu ids  encode %8.2f ms %7.2f MB/s %6.2f Mid/s  decode %7.1f "
+	       "MB/s\n",
+	       name, n, ids.n, best * 1e3, (double)n / best / 1e6, (double)ids.n / best / 1e6,
 	       (double)out.len / best_decode / 1e6);
 	ids_fini(&ids);
 	buf_fini(&out);
@@ -68,7 +71,8 @@ int main(int argc, char **argv)
 		return 2;
 	double seconds = argc > 3 ? atof(argv[3]) : 2.0;
 	size_t n_json, n_text;
-	char *json = read_file(argv[1], &n_json), *text = read_file(argv[2], &n_text), *worst = mem_alloc(WORST_BYTES);
+	char *json = read_file(argv[1], &n_json), *text = read_file(argv[2], &n_text),
+	     *worst = mem_alloc(WORST_BYTES);
 	if (!json || !text || !worst)
 		return die("cannot read the files");
 	struct tokenizer *t;

@@ -1,8 +1,8 @@
 /* added_tokens.c - tokens that are cut out of the text before anything else sees it.
  *
- * Of the tokens that begin at a place the longest wins; tokens that are to be found in normalised text are sought
- * after normalisation, by their normalised content. The search walks a trie from every place where some token's first
- * byte stands.
+ * Of the tokens that begin at a place the longest wins; tokens that are to be found in normalised
+ * text are sought after normalisation, by their normalised content. The search walks a trie from
+ * every place where some token's first byte stands.
  */
 #include "text_internal.h"
 
@@ -10,7 +10,8 @@
 #include "base/status.h"
 
 #define MAX_ADDED ((size_t)1 << 20)
-/* Bounds the work of the search, which is the text's length times this at worst. Published ones have 40. */
+/* Bounds the work of the search, which is the text's length times this at worst. Published ones
+ * have 40. */
 #define MAX_CONTENT_BYTES 1024
 
 #define RUST_WORD_CHAR "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}]"
@@ -20,11 +21,12 @@ int added_token_parse(const json_t *o, const char *where, struct added_token *ou
 	const char *s;
 	*out = (struct added_token){ .id = -1 };
 	if (!json_is_object(o))
-		FAIL(VB_EFORMAT, "wrong type: %s: an added token: expected an object, found %s", where, json_kind(o));
+		FAIL(VB_EFORMAT, "wrong type: %s: an added token: expected an object, found %s",
+		     where, json_kind(o));
 	TRY(json_need_text(o, "content", where, &s, &out->len));
 	if (out->len > MAX_CONTENT_BYTES)
-		FAIL(VB_EUNSUPPORTED, "added token too long: %s: %zu bytes, at most %d are taken", where, out->len,
-		     MAX_CONTENT_BYTES);
+		FAIL(VB_EUNSUPPORTED, "added token too long: %s: %zu bytes, at most %d are taken",
+		     where, out->len, MAX_CONTENT_BYTES);
 	out->content = (char *)s; /* borrowed; added_tokens_put copies it */
 	TRY(json_get_bool(o, "special", where, false, &out->special));
 	TRY(json_get_bool(o, "single_word", where, false, &out->single_word));
@@ -33,8 +35,10 @@ int added_token_parse(const json_t *o, const char *where, struct added_token *ou
 	return json_get_bool(o, "normalized", where, !out->special, &out->normalized);
 }
 
-/* The id of a token that is not there yet: the vocabulary's where it has the content, else the declared one. */
-static int choose_id(const struct added_tokens *a, const struct vocab *v, struct added_token *token, const char *where)
+/* The id of a token that is not there yet: the vocabulary's where it has the content, else the
+ * declared one. */
+static int choose_id(const struct added_tokens *a, const struct vocab *v, struct added_token *token,
+		     const char *where)
 {
 	int32_t known = vocab_find(v, token->content, token->len);
 	if (known >= 0) {
@@ -42,11 +46,12 @@ static int choose_id(const struct added_tokens *a, const struct vocab *v, struct
 		return VB_OK;
 	}
 	if (token->id < 0)
-		FAIL(VB_EFORMAT, "added token without an id: %s: \"%.80s\" is not in the vocabulary", where,
+		FAIL(VB_EFORMAT,
+		     "added token without an id: %s: \"%.80s\" is not in the vocabulary", where,
 		     token->content);
 	if (vocab_has(v, token->id) || ((size_t)token->id < a->n_taken && a->taken[token->id]))
-		FAIL(VB_EFORMAT, "two tokens have one id: %s: added token \"%.80s\" has id %d", where, token->content,
-		     token->id);
+		FAIL(VB_EFORMAT, "two tokens have one id: %s: added token \"%.80s\" has id %d",
+		     where, token->content, token->id);
 	return VB_OK;
 }
 
@@ -90,7 +95,8 @@ static int take_id(struct added_tokens *a, int32_t id)
 	return VB_OK;
 }
 
-int added_tokens_put(struct added_tokens *a, const struct vocab *v, const struct added_token *given, const char *where)
+int added_tokens_put(struct added_tokens *a, const struct vocab *v, const struct added_token *given,
+		     const char *where)
 {
 	struct added_token token = *given;
 	if (token.len == 0)
@@ -124,14 +130,16 @@ const struct added_token *added_tokens_find(const struct added_tokens *a, const 
 	return i < 0 ? NULL : &a->token[i];
 }
 
-static int normalize_content(struct added_token *t, const struct normalizer *nz, struct scratch *s, const char *where)
+static int normalize_content(struct added_token *t, const struct normalizer *nz, struct scratch *s,
+			     const char *where)
 {
 	const char *normal;
 	size_t n;
 	uint32_t zero = 0;
 	TRY(normalizer_apply(nz, s, t->content, t->len, &normal, &n, &zero));
 	if (n == 0)
-		FAIL(VB_EFORMAT, "added token vanishes in normalisation: %s: \"%.80s\"", where, t->content);
+		FAIL(VB_EFORMAT, "added token vanishes in normalisation: %s: \"%.80s\"", where,
+		     t->content);
 	if (n == t->len && memcmp(normal, t->content, n) == 0)
 		return VB_OK;
 	t->normal = mem_strndup(normal, n);
@@ -139,8 +147,8 @@ static int normalize_content(struct added_token *t, const struct normalizer *nz,
 	return t->normal ? VB_OK : VB_ENOMEM;
 }
 
-static int build(struct added_tokens *a, struct scratch *s, struct trie_entry *e, const struct normalizer *nz,
-		 const char *where)
+static int build(struct added_tokens *a, struct scratch *s, struct trie_entry *e,
+		 const struct normalizer *nz, const char *where)
 {
 	for (size_t i = 0; i < a->n; i++)
 		if (a->token[i].normalized && nz)
@@ -154,7 +162,8 @@ static int build(struct added_tokens *a, struct scratch *s, struct trie_entry *e
 				continue;
 			e[n] = (struct trie_entry){ t->content, (uint32_t)t->len, (int32_t)i };
 			if (t->normal)
-				e[n] = (struct trie_entry){ t->normal, (uint32_t)t->normal_len, (int32_t)i };
+				e[n] = (struct trie_entry){ t->normal, (uint32_t)t->normal_len,
+							    (int32_t)i };
 			first[(uint8_t)e[n++].s[0]] = true;
 		}
 		*(normalized ? &a->n_normal : &a->n_raw) = n;
@@ -192,8 +201,8 @@ void added_tokens_fini(struct added_tokens *a)
 /* ---- search ---- */
 
 /* The longest token at text[at..n): *end; NULL: none. */
-static const struct added_token *longest(const struct added_tokens *a, const struct trie *t, const char *text, size_t n,
-					 size_t at, size_t *end)
+static const struct added_token *longest(const struct added_tokens *a, const struct trie *t,
+					 const char *text, size_t n, size_t at, size_t *end)
 {
 	int32_t best = -1;
 	uint32_t node = 0;
@@ -207,8 +216,8 @@ static const struct added_token *longest(const struct added_tokens *a, const str
 }
 
 /* Whether a word goes on across one of the borders of text[begin..end). */
-static int inside_word(const struct added_tokens *a, struct scratch *s, const char *text, size_t n, size_t begin,
-		       size_t end, bool *inside)
+static int inside_word(const struct added_tokens *a, struct scratch *s, const char *text, size_t n,
+		       size_t begin, size_t end, bool *inside)
 {
 	size_t b, e;
 	*inside = false;
@@ -246,8 +255,9 @@ static size_t space_after(const char *text, size_t n, size_t at)
 	return at;
 }
 
-int added_tokens_split(const struct added_tokens *a, struct scratch *s, bool normalized, bool parse_special,
-		       const char *text, size_t n, added_part_fn *fn, void *context)
+int added_tokens_split(const struct added_tokens *a, struct scratch *s, bool normalized,
+		       bool parse_special, const char *text, size_t n, added_part_fn *fn,
+		       void *context)
 {
 	const struct trie *t = normalized ? &a->normal : &a->raw;
 	const bool *first = normalized ? a->normal_first : a->raw_first;
@@ -265,7 +275,8 @@ int added_tokens_split(const struct added_tokens *a, struct scratch *s, bool nor
 			next++;
 			continue;
 		}
-		next = end; /* also where the token is passed over: what is inside it is not sought */
+		/* Also where the token is passed over: what is inside it is not sought. */
+		next = end;
 		bool inside = false;
 		if (token->special && !parse_special)
 			continue;

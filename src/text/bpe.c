@@ -1,17 +1,19 @@
-/* bpe.c - byte-pair encoding: of the pairs of neighbours in a word, the one of lowest rank is merged, the leftmost of
- * equals first, until none is left.
+/* bpe.c - byte-pair encoding: of the pairs of neighbours in a word, the one of lowest rank is
+ * merged, the leftmost of equals first, until none is left.
  *
  * DESIGN. Three things make that fast without changing a result.
- * 1. A word that is a token is that token, if merging its characters would give it back: computed at load for every
- *    token (`whole`). In English text nine words of ten end here.
- * 2. Short words rescan their ranks after each merge; long ones keep a heap of pairs, so that a text of one word is
- *    O(n log n). An entry of the heap is stale where the rank at its place has changed since.
- * 3. Models without a pre-tokenizer see the whole text as one word. Where no token of the vocabulary holds two
- *    characters side by side, no merge can cross between them, and the text is cut there (`adjacent`, a set of pairs
- *    that may have strangers in it: they only cost speed). Both characters must be in the vocabulary: runs of unknown
- *    ones are fused.
+ * 1. A word that is a token is that token, if merging its characters would give it back: computed
+ * at load for every token (`whole`). In English text nine words of ten end here.
+ * 2. Short words rescan their ranks after each merge; long ones keep a heap of pairs, so that a
+ * text of one word is O(n log n). An entry of the heap is stale where the rank at its place has
+ * changed since.
+ * 3. Models without a pre-tokenizer see the whole text as one word. Where no token of the
+ * vocabulary holds two characters side by side, no merge can cross between them, and the text is
+ * cut there (`adjacent`, a set of pairs that may have strangers in it: they only cost speed). Both
+ * characters must be in the vocabulary: runs of unknown ones are fused.
  *
- * Every merge makes a longer token (checked at load), so that a place never sees the same rank twice for two pairs.
+ * Every merge makes a longer token (checked at load), so that a place never sees the same rank
+ * twice for two pairs.
  */
 #include "text_internal.h"
 
@@ -26,7 +28,7 @@
 #define ADJACENT_BITS 20
 
 struct pair_slot {
-	uint64_t key; /* left << 32 | right */
+	uint64_t key;  /* left << 32 | right */
 	uint32_t rank; /* NO_RANK: empty */
 };
 
@@ -34,9 +36,9 @@ struct bpe {
 	const struct vocab *vocab;
 	struct pair_slot *pair; /* owned */
 	uint64_t pair_mask;
-	uint32_t *merged; /* owned; [n_merges] the token that the merge of that rank makes */
-	uint8_t *whole;    /* owned; [n_ids] the token's text encodes to the token */
-	uint8_t *adjacent; /* owned; NULL: the text may not be cut */
+	uint32_t *merged;      /* owned; [n_merges] the token that the merge of that rank makes */
+	uint8_t *whole;        /* owned; [n_ids] the token's text encodes to the token */
+	uint8_t *adjacent;     /* owned; NULL: the text may not be cut */
 	char *prefix, *suffix; /* owned; NULL: none */
 	size_t prefix_len, suffix_len;
 	char *unk_token; /* owned; NULL: none */
@@ -117,8 +119,8 @@ static void heap_push(uint64_t *heap, size_t *n, uint64_t v)
 	heap[i] = v;
 }
 
-/* As merge_scan, with a heap of rank << 32 | place. word[] holds four arrays of n: symbols, next and previous place,
- * rank of the pair that begins at the place. */
+/* As merge_scan, with a heap of rank << 32 | place. word[] holds four arrays of n: symbols, next
+ * and previous place, rank of the pair that begins at the place. */
 static size_t merge_heap(const struct bpe *b, struct scratch *s, uint32_t *word, size_t n)
 {
 	uint32_t *sym = word, *next = word + n, *prev = word + 2 * n, *rank = word + 3 * n;
@@ -171,7 +173,8 @@ static int merge_word(const struct bpe *b, struct scratch *s, size_t n, struct i
 	if (n <= SCAN_MAX) {
 		n = merge_scan(b, s->word, n);
 	} else {
-		/* Each merge takes one entry from the heap and adds two at most: never more than 2n. */
+		/* Each merge takes one entry from the heap and adds two at most: never more than
+		 * 2n. */
 		TRY(scratch_grow(&s->word, &s->word_capacity, 4 * n, sizeof *s->word));
 		TRY(scratch_grow(&s->heap, &s->heap_capacity, 2 * n, sizeof *s->heap));
 		n = merge_heap(b, s, s->word, n);
@@ -184,7 +187,8 @@ static int merge_word(const struct bpe *b, struct scratch *s, size_t n, struct i
 /* ---- words into symbols ---- */
 
 /* The token of one character with what the model puts around it at this place; -1: none. */
-static int char_token(const struct bpe *b, const char *c, unsigned len, bool first, bool last, int32_t *id)
+static int char_token(const struct bpe *b, const char *c, unsigned len, bool first, bool last,
+		      int32_t *id)
 {
 	bool prefixed = b->prefix && !first, suffixed = b->suffix && last;
 	if (!prefixed && !suffixed) {
@@ -228,8 +232,8 @@ static inline bool may_be_adjacent(const struct bpe *b, uint32_t left, uint32_t 
 }
 
 /* The part text[0..n), whose n_sym symbols are at the front of s->word. */
-static int encode_part(const struct bpe *b, struct scratch *s, const char *text, size_t n, size_t n_sym,
-		       struct ids *out)
+static int encode_part(const struct bpe *b, struct scratch *s, const char *text, size_t n,
+		       size_t n_sym, struct ids *out)
 {
 	if (n_sym > 1 && b->whole) {
 		int32_t id = vocab_find(b->vocab, text, n);
@@ -244,7 +248,8 @@ static int unknown(const struct bpe *b, bool *pending, uint32_t *sym, size_t *n)
 	if (!b->unk_token)
 		return VB_OK; /* such characters vanish, in the reference too */
 	if (b->unk_id < 0)
-		FAIL(VB_EFORMAT, "unknown character, and the unknown token \"%s\" is not in the vocabulary",
+		FAIL(VB_EFORMAT,
+		     "unknown character, and the unknown token \"%s\" is not in the vocabulary",
 		     b->unk_token);
 	if (*pending && !b->fuse_unk)
 		sym[(*n)++] = (uint32_t)b->unk_id;
@@ -252,7 +257,8 @@ static int unknown(const struct bpe *b, bool *pending, uint32_t *sym, size_t *n)
 	return VB_OK;
 }
 
-static int encode_chars(const struct bpe *b, struct scratch *s, const char *text, size_t n, struct ids *out)
+static int encode_chars(const struct bpe *b, struct scratch *s, const char *text, size_t n,
+			struct ids *out)
 {
 	size_t part = 0, n_sym = 0;
 	bool pending = false; /* an unknown token waits for the next known character */
@@ -268,8 +274,8 @@ static int encode_chars(const struct bpe *b, struct scratch *s, const char *text
 			part = i;
 			n_sym = 0;
 		}
-		TRY(scratch_grow(&s->word, &s->word_capacity, n_sym + 8 + b->prefix_len + b->suffix_len,
-				 sizeof *s->word));
+		TRY(scratch_grow(&s->word, &s->word_capacity,
+				 n_sym + 8 + b->prefix_len + b->suffix_len, sizeof *s->word));
 		if (id >= 0) {
 			if (pending)
 				s->word[n_sym++] = (uint32_t)b->unk_id;
@@ -288,7 +294,8 @@ static int encode_chars(const struct bpe *b, struct scratch *s, const char *text
 	return encode_part(b, s, text + part, n - part, n_sym, out);
 }
 
-static int encode_raw(const struct bpe *b, struct scratch *s, const char *text, size_t n, struct ids *out)
+static int encode_raw(const struct bpe *b, struct scratch *s, const char *text, size_t n,
+		      struct ids *out)
 {
 	int32_t id = vocab_find(&b->raw_vocab, text, n);
 	if (id >= 0 && (b->ignore_merges || (b->whole && b->whole[id])))
@@ -324,8 +331,8 @@ static void pair_put(struct bpe *b, uint32_t left, uint32_t right, uint32_t rank
 }
 
 /* A merge is "left right" or ["left", "right"]. */
-static int merge_parts(const json_t *m, size_t rank, const char *where, const char **left, size_t *n_left,
-		       const char **right, size_t *n_right)
+static int merge_parts(const json_t *m, size_t rank, const char *where, const char **left,
+		       size_t *n_left, const char **right, size_t *n_right)
 {
 	if (json_is_array(m) && json_array_size(m) == 2 && json_is_string(json_array_get(m, 0)) &&
 	    json_is_string(json_array_get(m, 1))) {
@@ -338,8 +345,9 @@ static int merge_parts(const json_t *m, size_t rank, const char *where, const ch
 	const char *text = json_string_value(m);
 	const char *space = text ? memchr(text, ' ', json_string_length(m)) : NULL;
 	if (!space || memchr(space + 1, ' ', json_string_length(m) - (size_t)(space + 1 - text)))
-		FAIL(VB_EFORMAT, "bad merge: %s: number %zu: expected \"left right\" or [\"left\", \"right\"]", where,
-		     rank);
+		FAIL(VB_EFORMAT,
+		     "bad merge: %s: number %zu: expected \"left right\" or [\"left\", \"right\"]",
+		     where, rank);
 	*left = text;
 	*n_left = (size_t)(space - text);
 	*right = space + 1;
@@ -347,7 +355,8 @@ static int merge_parts(const json_t *m, size_t rank, const char *where, const ch
 	return VB_OK;
 }
 
-static int put_merge(struct bpe *b, const json_t *m, uint32_t rank, struct buf *joined, const char *where)
+static int put_merge(struct bpe *b, const json_t *m, uint32_t rank, struct buf *joined,
+		     const char *where)
 {
 	const char *left = NULL, *right = NULL;
 	size_t n_left = 0, n_right = 0;
@@ -356,15 +365,17 @@ static int put_merge(struct bpe *b, const json_t *m, uint32_t rank, struct buf *
 		FAIL(VB_EFORMAT, "bad merge: %s: number %u: a part is empty", where, rank);
 	int32_t l = vocab_find(b->vocab, left, n_left), r = vocab_find(b->vocab, right, n_right);
 	if (l < 0 || r < 0)
-		FAIL(VB_EFORMAT, "merge of a token that is not in the vocabulary: %s: number %u: \"%.80s\"", where,
-		     rank, l < 0 ? left : right);
+		FAIL(VB_EFORMAT,
+		     "merge of a token that is not in the vocabulary: %s: number %u: \"%.80s\"",
+		     where, rank, l < 0 ? left : right);
 	buf_clear(joined);
 	TRY(buf_append(joined, left, n_left));
 	TRY(buf_append(joined, right + b->prefix_len, n_right - b->prefix_len));
 	int32_t id = vocab_find(b->vocab, joined->data, joined->len);
 	if (id < 0)
-		FAIL(VB_EFORMAT, "merge makes a token that is not in the vocabulary: %s: number %u: \"%.80s\"", where,
-		     rank, joined->data);
+		FAIL(VB_EFORMAT,
+		     "merge makes a token that is not in the vocabulary: %s: number %u: \"%.80s\"",
+		     where, rank, joined->data);
 	pair_put(b, (uint32_t)l, (uint32_t)r, rank, id);
 	return VB_OK;
 }
@@ -373,8 +384,8 @@ static int read_merges(struct bpe *b, const json_t *o, const char *where)
 {
 	const json_t *merges = json_get(o, "merges");
 	if (!json_is_array(merges))
-		FAIL(VB_EFORMAT, "wrong type: %s: key \"merges\": expected an array, found %s", where,
-		     json_kind(merges));
+		FAIL(VB_EFORMAT, "wrong type: %s: key \"merges\": expected an array, found %s",
+		     where, json_kind(merges));
 	size_t n = json_array_size(merges), slots = 16;
 	if (n > UINT32_MAX / 4)
 		FAIL(VB_ELIMIT, "too many merges: %s: %zu", where, n);
@@ -423,7 +434,8 @@ static int read_options(struct bpe *b, const json_t *o, const char *where)
 	size_t n;
 	TRY(json_get_f64(o, "dropout", where, 0, 1, 0, &dropout));
 	if (dropout > 0)
-		FAIL(VB_EUNSUPPORTED, "unsupported model: %s: BPE with dropout %g: set it to null", where, dropout);
+		FAIL(VB_EUNSUPPORTED, "unsupported model: %s: BPE with dropout %g: set it to null",
+		     where, dropout);
 	TRY(optional_text(o, "continuing_subword_prefix", where, &b->prefix, &b->prefix_len));
 	TRY(optional_text(o, "end_of_word_suffix", where, &b->suffix, &b->suffix_len));
 	TRY(optional_text(o, "unk_token", where, &b->unk_token, &n));
@@ -432,7 +444,8 @@ static int read_options(struct bpe *b, const json_t *o, const char *where)
 	TRY(json_get_bool(o, "byte_fallback", where, false, &b->byte_fallback));
 	TRY(json_get_bool(o, "ignore_merges", where, false, &b->ignore_merges));
 	if (b->byte_fallback && (b->prefix || b->suffix))
-		FAIL(VB_EUNSUPPORTED, "unsupported model: %s: BPE with byte_fallback and a subword prefix or suffix",
+		FAIL(VB_EUNSUPPORTED,
+		     "unsupported model: %s: BPE with byte_fallback and a subword prefix or suffix",
 		     where);
 	for (int i = 0; i < 256; i++) {
 		char token[8];
@@ -478,7 +491,8 @@ void bpe_destroy(struct bpe **pb)
 	*pb = NULL;
 }
 
-/* Whether a symbol that does not stand for its own text takes part in merges. Then nothing may be cut. */
+/* Whether a symbol that does not stand for its own text takes part in merges. Then nothing may be
+ * cut. */
 static bool merges_strangers(const struct bpe *b)
 {
 	for (uint64_t i = 0; i <= b->pair_mask; i++) {
@@ -488,7 +502,8 @@ static bool merges_strangers(const struct bpe *b)
 		for (int k = 0; k < 2; k++) {
 			size_t n;
 			const char *s = vocab_text(b->vocab, part[k], &n);
-			if (part[k] == b->unk_id || (b->byte_fallback && byte_token_value(s, n) >= 0))
+			if (part[k] == b->unk_id ||
+			    (b->byte_fallback && byte_token_value(s, n) >= 0))
 				return true;
 		}
 	}
@@ -540,7 +555,8 @@ static int make_raw(struct bpe *b)
 		const char *s = vocab_text(b->vocab, id, &n);
 		buf_clear(&bytes);
 		if (byte_level_undo(s, n, &bytes, &rc) && bytes.len)
-			rc = vocab_add(&b->raw_vocab, id, bytes.data, bytes.len, "byte-level vocabulary");
+			rc = vocab_add(&b->raw_vocab, id, bytes.data, bytes.len,
+				       "byte-level vocabulary");
 	}
 	buf_fini(&bytes);
 	b->raw = rc == VB_OK;

@@ -1,12 +1,15 @@
 /* decoder.c - from tokens back to text.
  *
- * DESIGN. Each stage is a transducer. It is given a token in chunks of whole characters, then that token's end, and in
- * the end the end of all; it gives chunks and ends to the next stage, the last of which writes the text. Whole decoding
- * is one run of that, streaming is the same run in steps, so they cannot differ. A stage holds back only what the rest
- * of the text might still change:
- *   ByteLevel      an incomplete UTF-8 sequence        ByteFallback  a run of byte tokens that is valid so far
- *   Strip          characters it may have to cut       Replace       a token (one character's replacement: nothing)
- *   BPEDecoder     the last token                      CTC, WordPiece  a token
+ * DESIGN. Each stage is a transducer. It is given a token in chunks of whole characters, then that
+ * token's end, and in the end the end of all; it gives chunks and ends to the next stage, the last
+ * of which writes the text. Whole decoding is one run of that, streaming is the same run in steps,
+ * so they cannot differ. A stage holds back only what the rest of the text might still change:
+ *   ByteLevel       an incomplete UTF-8 sequence
+ *   ByteFallback    a run of byte tokens that is valid so far
+ *   Strip           characters that it may have to cut
+ *   Replace         a token; nothing, where one character is replaced
+ *   BPEDecoder      the last token
+ *   CTC, WordPiece  a token
  */
 #include "text_internal.h"
 
@@ -33,12 +36,12 @@ enum stage_kind {
 
 struct stage {
 	enum stage_kind kind;
-	struct pattern pattern;  /* Replace */
-	char *content;           /* owned; Replace's, the suffix of BPE, the prefix of WordPiece, the pad of CTC */
+	struct pattern pattern; /* Replace */
+	char *content; /* owned; of Replace; BPE's suffix, WordPiece's prefix, CTC's padding */
 	size_t content_len;
 	char *delimiter; /* owned; CTC */
 	size_t delimiter_len;
-	uint32_t mark; /* Metaspace's, Strip's */
+	uint32_t mark;    /* Metaspace's, Strip's */
 	bool keeps_first; /* Metaspace */
 	bool cleanup;
 	size_t start, stop;
@@ -78,7 +81,8 @@ static int token_end(struct decode_state *d, size_t i, struct buf *out);
 static int flush_bytes(struct decode_state *d, size_t i, bool last, struct buf *out)
 {
 	struct stage_state *st = &d->state[i];
-	size_t n = last ? st->held.len : utf8_complete_prefix(st->held.data ? st->held.data : "", st->held.len);
+	size_t n = last ? st->held.len
+			: utf8_complete_prefix(st->held.data ? st->held.data : "", st->held.len);
 	if (n == 0)
 		return VB_OK;
 	buf_clear(&st->work);
@@ -103,7 +107,8 @@ static int byte_level_token(struct decode_state *d, size_t i, struct buf *out)
 
 /* ---- ByteFallback ---- */
 
-/* The run of byte tokens is over: one token of text where it is valid, else one U+FFFD for each byte. */
+/* The run of byte tokens is over: one token of text where it is valid, else one U+FFFD for each
+ * byte. */
 static int end_run(struct decode_state *d, size_t i, struct buf *out)
 {
 	struct stage_state *st = &d->state[i];
@@ -138,7 +143,8 @@ static int byte_fallback_token(struct decode_state *d, size_t i, struct buf *out
 	if (!st->invalid) {
 		TRY(buf_putc(&st->before, (char)byte));
 		uint32_t cp;
-		int len = utf8_decode(st->before.data + st->n_valid, st->before.len - st->n_valid, &cp);
+		int len = utf8_decode(st->before.data + st->n_valid, st->before.len - st->n_valid,
+				      &cp);
 		if (len > 0)
 			st->n_valid += (size_t)len;
 		if (len != 0)
@@ -154,7 +160,8 @@ static int byte_fallback_token(struct decode_state *d, size_t i, struct buf *out
 
 /* ---- stages that work by character ---- */
 
-static int metaspace_chunk(struct decode_state *d, size_t i, const char *s, size_t n, struct buf *out)
+static int metaspace_chunk(struct decode_state *d, size_t i, const char *s, size_t n,
+			   struct buf *out)
 {
 	const struct stage *st = &d->decoder->stage[i];
 	bool drops = d->state[i].n_tokens == 0 && !st->keeps_first;
@@ -194,7 +201,8 @@ static int strip_chunk(struct decode_state *d, size_t i, const char *s, size_t n
 			}
 		} else {
 			state->body = true;
-			TRY(chunk(d, i + 1, state->held.data ? state->held.data : "", state->held.len, out));
+			TRY(chunk(d, i + 1, state->held.data ? state->held.data : "",
+				  state->held.len, out));
 			buf_clear(&state->held);
 			TRY(chunk(d, i + 1, s + k, len, out));
 		}
@@ -206,7 +214,8 @@ static int strip_chunk(struct decode_state *d, size_t i, const char *s, size_t n
 /* ---- stages that need the whole token ---- */
 
 /* Replaces every `from` in b by `to`, through `work`. */
-static int replace_all(struct buf *b, struct buf *work, const char *from, size_t n_from, const char *to, size_t n_to)
+static int replace_all(struct buf *b, struct buf *work, const char *from, size_t n_from,
+		       const char *to, size_t n_to)
 {
 	buf_clear(work);
 	size_t last = 0;
@@ -233,11 +242,13 @@ static int replace_all(struct buf *b, struct buf *work, const char *from, size_t
 static int clean_up(struct buf *b, struct buf *work)
 {
 	static const char *const pairs[][2] = {
-		{ " .", "." }, { " ?", "?" }, { " !", "!" }, { " ,", "," }, { " ' ", "'" }, { " n't", "n't" },
-		{ " 'm", "'m" }, { " do not", " don't" }, { " 's", "'s" }, { " 've", "'ve" }, { " 're", "'re" },
+		{ " .", "." },   { " ?", "?" },     { " !", "!" },     { " ,", "," },
+		{ " ' ", "'" },  { " n't", "n't" }, { " 'm", "'m" },   { " do not", " don't" },
+		{ " 's", "'s" }, { " 've", "'ve" }, { " 're", "'re" },
 	};
 	for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
-		TRY(replace_all(b, work, pairs[i][0], strlen(pairs[i][0]), pairs[i][1], strlen(pairs[i][1])));
+		TRY(replace_all(b, work, pairs[i][0], strlen(pairs[i][0]), pairs[i][1],
+				strlen(pairs[i][1])));
 	return VB_OK;
 }
 
@@ -245,7 +256,8 @@ static int wordpiece_text(const struct stage *st, bool first, struct buf *token,
 {
 	if (!first) {
 		bool inner = token->len >= st->content_len &&
-			     (st->content_len == 0 || memcmp(token->data, st->content, st->content_len) == 0);
+			     (st->content_len == 0 ||
+			      memcmp(token->data, st->content, st->content_len) == 0);
 		buf_clear(work);
 		if (!inner)
 			TRY(buf_putc(work, ' '));
@@ -258,7 +270,8 @@ static int wordpiece_text(const struct stage *st, bool first, struct buf *token,
 	return st->cleanup ? clean_up(token, work) : VB_OK;
 }
 
-static int replace_text(const struct stage *st, struct scratch *s, struct buf *token, struct buf *work)
+static int replace_text(const struct stage *st, struct scratch *s, struct buf *token,
+			struct buf *work)
 {
 	struct regex_iter it = { 0, SIZE_MAX };
 	size_t last = 0, begin, end;
@@ -301,8 +314,9 @@ static int pass_held(struct decode_state *d, size_t i, struct buf *out)
 static int ctc_token(struct decode_state *d, size_t i, struct buf *out)
 {
 	struct stage_state *st = &d->state[i];
-	bool same = st->has_before && st->before.len == st->held.len &&
-		    (st->held.len == 0 || memcmp(st->before.data, st->held.data, st->held.len) == 0);
+	bool same =
+		st->has_before && st->before.len == st->held.len &&
+		(st->held.len == 0 || memcmp(st->before.data, st->held.data, st->held.len) == 0);
 	if (same) {
 		buf_clear(&st->held);
 		return VB_OK;
@@ -322,7 +336,8 @@ static int bpe_pass(struct decode_state *d, size_t i, bool last, struct buf *out
 	if (!state->has_before)
 		return VB_OK;
 	state->has_before = false;
-	TRY(replace_all(&state->before, &state->work, st->content, st->content_len, " ", last ? 0 : 1));
+	TRY(replace_all(&state->before, &state->work, st->content, st->content_len, " ",
+			last ? 0 : 1));
 	TRY(chunk(d, i + 1, state->before.data ? state->before.data : "", state->before.len, out));
 	buf_clear(&state->before);
 	return token_end(d, i + 1, out);
@@ -369,7 +384,8 @@ static int chunk(struct decode_state *d, size_t i, const char *s, size_t n, stru
 	case STAGE_STRIP:
 		return strip_chunk(d, i, s, n, out);
 	case STAGE_REPLACE:
-		return replaces_char(st) ? replace_chunk(d, i, s, n, out) : buf_append(&state->held, s, n);
+		return replaces_char(st) ? replace_chunk(d, i, s, n, out)
+					 : buf_append(&state->held, s, n);
 	case STAGE_BYTE_LEVEL:
 		return buf_append(&state->before, s, n);
 	case STAGE_JOIN:
@@ -537,7 +553,8 @@ void decode_state_reset(struct decode_state *d)
 
 /* ---- one token alone ---- */
 
-static int stage_token_bytes(const struct stage *st, struct scratch *s, struct buf *token, struct buf *work, bool *done)
+static int stage_token_bytes(const struct stage *st, struct scratch *s, struct buf *token,
+			     struct buf *work, bool *done)
 {
 	int rc = VB_OK, byte;
 	char mark[4];
@@ -599,14 +616,16 @@ int decoder_token_bytes(const struct decoder *d, const char *token, size_t n, st
 static int add_stage(struct decoder *d, enum stage_kind kind, const char *where, struct stage **out)
 {
 	if (d->n == MAX_STAGES)
-		FAIL(VB_EUNSUPPORTED, "unsupported decoder: %s: more than %d stages", where, MAX_STAGES);
+		FAIL(VB_EUNSUPPORTED, "unsupported decoder: %s: more than %d stages", where,
+		     MAX_STAGES);
 	TRY(scratch_grow(&d->stage, &d->capacity, d->n + 1, sizeof *d->stage));
 	*out = &d->stage[d->n++];
 	**out = (struct stage){ .kind = kind };
 	return VB_OK;
 }
 
-static int copy_text(const json_t *o, const char *key, const char *where, bool may_be_empty, char **out, size_t *len)
+static int copy_text(const json_t *o, const char *key, const char *where, bool may_be_empty,
+		     char **out, size_t *len)
 {
 	const char *s;
 	TRY(json_need_text(o, key, where, &s, len));
@@ -622,7 +641,8 @@ static int parse_mark(const json_t *o, const char *key, const char *where, uint3
 	size_t n;
 	TRY(json_need_text(o, key, where, &s, &n));
 	if (n == 0 || utf8_at(s, out) != n)
-		FAIL(VB_EFORMAT, "not one character: %s: decoder: key \"%s\": \"%.40s\"", where, key, s);
+		FAIL(VB_EFORMAT, "not one character: %s: decoder: key \"%s\": \"%.40s\"", where,
+		     key, s);
 	return VB_OK;
 }
 
@@ -654,7 +674,8 @@ static int parse_options(struct stage *st, const json_t *o, const char *where)
 	case STAGE_CTC:
 		TRY(json_get_bool(o, "cleanup", where, true, &st->cleanup));
 		TRY(copy_text(o, "pad_token", where, false, &st->content, &st->content_len));
-		return copy_text(o, "word_delimiter_token", where, false, &st->delimiter, &st->delimiter_len);
+		return copy_text(o, "word_delimiter_token", where, false, &st->delimiter,
+				 &st->delimiter_len);
 	default:
 		return VB_OK;
 	}
@@ -666,9 +687,14 @@ static int parse_into(struct decoder *d, const json_t *o, const char *where)
 		const char *name;
 		enum stage_kind kind;
 	} kinds[] = {
-		{ "ByteLevel", STAGE_BYTE_LEVEL }, { "Metaspace", STAGE_METASPACE },
-		{ "ByteFallback", STAGE_BYTE_FALLBACK }, { "Fuse", STAGE_FUSE }, { "Strip", STAGE_STRIP },
-		{ "Replace", STAGE_REPLACE }, { "BPEDecoder", STAGE_BPE }, { "WordPiece", STAGE_WORDPIECE },
+		{ "ByteLevel", STAGE_BYTE_LEVEL },
+		{ "Metaspace", STAGE_METASPACE },
+		{ "ByteFallback", STAGE_BYTE_FALLBACK },
+		{ "Fuse", STAGE_FUSE },
+		{ "Strip", STAGE_STRIP },
+		{ "Replace", STAGE_REPLACE },
+		{ "BPEDecoder", STAGE_BPE },
+		{ "WordPiece", STAGE_WORDPIECE },
 		{ "CTC", STAGE_CTC },
 	};
 	const char *type;
@@ -677,7 +703,8 @@ static int parse_into(struct decoder *d, const json_t *o, const char *where)
 		const json_t *list = json_get(o, "decoders"), *v;
 		size_t i;
 		if (!json_is_array(list))
-			FAIL(VB_EFORMAT, "wrong type: %s: key \"decoders\": expected an array, found %s", where,
+			FAIL(VB_EFORMAT,
+			     "wrong type: %s: key \"decoders\": expected an array, found %s", where,
 			     json_kind(list));
 		json_array_foreach (list, i, v)
 			TRY(parse_into(d, v, where)); /* as deep as JSON may nest */
@@ -701,8 +728,8 @@ int decoder_parse(struct decoder **out, const json_t *o, const char *where)
 	if (!d)
 		return VB_ENOMEM;
 	int rc = o ? parse_into(d, o, where) : add_stage(d, STAGE_JOIN, where, &st);
-	if (rc == VB_OK && d->n == 0)
-		rc = add_stage(d, STAGE_FUSE, where, &st); /* an empty sequence: tokens side by side */
+	if (rc == VB_OK && d->n == 0) /* an empty sequence: tokens side by side */
+		rc = add_stage(d, STAGE_FUSE, where, &st);
 	if (rc)
 		decoder_destroy(out);
 	return rc;

@@ -16,7 +16,8 @@ struct model {
 static int model_type(const json_t *o, const char *where, const char **type)
 {
 	if (!json_is_object(o))
-		FAIL(VB_EFORMAT, "wrong type: %s: key \"model\": expected an object, found %s", where, json_kind(o));
+		FAIL(VB_EFORMAT, "wrong type: %s: key \"model\": expected an object, found %s",
+		     where, json_kind(o));
 	TRY(json_get_str(o, "type", where, NULL, type));
 	if (*type)
 		return VB_OK;
@@ -39,7 +40,9 @@ static int parse(struct model *m, const json_t *o, const char *where)
 		return unigram_parse(&m->unigram, &m->vocab, o, where);
 	bool bpe = strcmp(type, "BPE") == 0, words = strcmp(type, "WordLevel") == 0;
 	if (!bpe && !words && strcmp(type, "WordPiece") != 0)
-		FAIL(VB_EUNSUPPORTED, "unsupported model: %s: \"%s\": BPE, Unigram, WordPiece and WordLevel are supported",
+		FAIL(VB_EUNSUPPORTED,
+		     "unsupported model: %s: \"%s\": BPE, Unigram, WordPiece and WordLevel are "
+		     "supported",
 		     where, type);
 	TRY(vocab_from_object(&m->vocab, o, where));
 	if (bpe)
@@ -82,7 +85,8 @@ int model_prepare(struct model *m, bool byte_level, bool *takes_bytes)
 	return m->bpe ? bpe_prepare(m->bpe, byte_level, takes_bytes) : VB_OK;
 }
 
-int model_encode(const struct model *m, struct scratch *s, const char *text, size_t n, struct ids *out)
+int model_encode(const struct model *m, struct scratch *s, const char *text, size_t n,
+		 struct ids *out)
 {
 	if (m->bpe)
 		return bpe_encode(m->bpe, s, text, n, out);

@@ -1,8 +1,10 @@
-/* normalizer.c - rewriting of text before it is cut: a list of steps, each from one buffer into the other.
+/* normalizer.c - rewriting of text before it is cut: a list of steps, each from one buffer into the
+ * other.
  *
- * Besides the text every step carries `zero`: how many of its first bytes go back to the first character of the whole
- * text. Metaspace with prepend_scheme "first" asks for that, and the answer is not always what one would think (text
- * stripped of a leading space no longer begins at the beginning), so each step follows the reference's alignments.
+ * Besides the text every step carries `zero`: how many of its first bytes go back to the first
+ * character of the whole text. Metaspace with prepend_scheme "first" asks for that, and the answer
+ * is not always what one would think (text stripped of a leading space no longer begins at the
+ * beginning), so each step follows the reference's alignments.
  */
 #include "text_internal.h"
 
@@ -28,8 +30,8 @@ enum norm_kind {
 	NORM_PRECOMPILED,
 	NORM_NMT,
 	NORM_BYTE_LEVEL,
-	NORM_CLEAN_TEXT,    /* these three are */
-	NORM_SPACE_CHINESE, /* parts of */
+	NORM_CLEAN_TEXT,       /* these three are */
+	NORM_SPACE_CHINESE,    /* parts of */
 	NORM_STRIP_NONSPACING, /* BertNormalizer */
 };
 
@@ -70,26 +72,29 @@ static bool is_bert_control(uint32_t cp)
 	if (cp == '\t' || cp == '\n' || cp == '\r')
 		return false;
 	utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
-	return c == UTF8PROC_CATEGORY_CC || c == UTF8PROC_CATEGORY_CF || c == UTF8PROC_CATEGORY_CO ||
-	       c == UTF8PROC_CATEGORY_CS;
+	return c == UTF8PROC_CATEGORY_CC || c == UTF8PROC_CATEGORY_CF ||
+	       c == UTF8PROC_CATEGORY_CO || c == UTF8PROC_CATEGORY_CS;
 }
 
 static bool is_chinese(uint32_t cp)
 {
-	return (cp >= 0x4e00 && cp <= 0x9fff) || (cp >= 0x3400 && cp <= 0x4dbf) || (cp >= 0x20000 && cp <= 0x2a6df) ||
-	       (cp >= 0x2a700 && cp <= 0x2b73f) || (cp >= 0x2b740 && cp <= 0x2b81f) ||
-	       (cp >= 0x2b920 && cp <= 0x2ceaf) || (cp >= 0xf900 && cp <= 0xfaff) || (cp >= 0x2f800 && cp <= 0x2fa1f);
+	return (cp >= 0x4e00 && cp <= 0x9fff) || (cp >= 0x3400 && cp <= 0x4dbf) ||
+	       (cp >= 0x20000 && cp <= 0x2a6df) || (cp >= 0x2a700 && cp <= 0x2b73f) ||
+	       (cp >= 0x2b740 && cp <= 0x2b81f) || (cp >= 0x2b920 && cp <= 0x2ceaf) ||
+	       (cp >= 0xf900 && cp <= 0xfaff) || (cp >= 0x2f800 && cp <= 0x2fa1f);
 }
 
 static bool nmt_drops(uint32_t cp)
 {
-	return (cp >= 1 && cp <= 8) || cp == 0xb || (cp >= 0xe && cp <= 0x1f) || cp == 0x7f || cp == 0x8f || cp == 0x9f;
+	return (cp >= 1 && cp <= 8) || cp == 0xb || (cp >= 0xe && cp <= 0x1f) || cp == 0x7f ||
+	       cp == 0x8f || cp == 0x9f;
 }
 
 static bool nmt_is_space(uint32_t cp)
 {
-	return cp == 9 || cp == 0xa || cp == 0xc || cp == 0xd || cp == 0x1680 || (cp >= 0x200b && cp <= 0x200f) ||
-	       cp == 0x2028 || cp == 0x2029 || cp == 0x2581 || cp == 0xfeff || cp == 0xfffd;
+	return cp == 9 || cp == 0xa || cp == 0xc || cp == 0xd || cp == 0x1680 ||
+	       (cp >= 0x200b && cp <= 0x200f) || cp == 0x2028 || cp == 0x2029 || cp == 0x2581 ||
+	       cp == 0xfeff || cp == 0xfffd;
 }
 
 /* What the step makes of one character: appends it, or drops it (then *kept is false). */
@@ -125,7 +130,8 @@ static int put_char(const struct norm_step *st, uint32_t cp, struct buf *out, bo
 	return *kept ? buf_put_cp(out, cp) : VB_OK;
 }
 
-static int map_chars(const struct norm_step *st, const char *text, size_t n, struct buf *out, uint32_t *zero)
+static int map_chars(const struct norm_step *st, const char *text, size_t n, struct buf *out,
+		     uint32_t *zero)
 {
 	uint32_t new_zero = 0;
 	for (size_t i = 0; i < n;) {
@@ -155,8 +161,8 @@ static int byte_level(const char *text, size_t n, struct buf *out, uint32_t *zer
 
 /* ---- Unicode normalisation ---- */
 
-/* Sorts a run of combining marks by class, stably. Counting keeps a megabyte of marks linear; utf8proc's own sort
- * is quadratic. `spare` has room for n. */
+/* Sorts a run of combining marks by class, stably. Counting keeps a megabyte of marks linear;
+ * utf8proc's own sort is quadratic. `spare` has room for n. */
 static void sort_marks(int32_t *cp, size_t n, int32_t *spare)
 {
 	size_t start[257] = { 0 };
@@ -175,7 +181,8 @@ static void order_marks(int32_t *cp, size_t n, int32_t *spare)
 		size_t end = i;
 		bool sorted = true;
 		int before = 0;
-		for (int c; end < n && (c = utf8proc_get_property(cp[end])->combining_class) != 0; end++) {
+		for (int c; end < n && (c = utf8proc_get_property(cp[end])->combining_class) != 0;
+		     end++) {
 			sorted &= c >= before;
 			before = c;
 		}
@@ -197,8 +204,8 @@ static bool is_ascii(const char *s, size_t n)
 /* The longest decomposition of one character is 18 long (U+FDFA, compatibility). */
 #define MAX_DECOMPOSED 32
 
-static int unicode_normalize(enum norm_kind kind, struct scratch *s, const char *text, size_t n, struct buf *out,
-			     uint32_t *zero)
+static int unicode_normalize(enum norm_kind kind, struct scratch *s, const char *text, size_t n,
+			     struct buf *out, uint32_t *zero)
 {
 	if (is_ascii(text, n))
 		return buf_append(out, text, n);
@@ -210,18 +217,18 @@ static int unicode_normalize(enum norm_kind kind, struct scratch *s, const char 
 	for (size_t i = 0; i < n;) {
 		uint32_t cp;
 		i += utf8_at(text + i, &cp);
-		TRY(scratch_grow(&s->code_point, &s->code_point_capacity, 2 * (count + MAX_DECOMPOSED),
-				 sizeof *s->code_point));
-		utf8proc_ssize_t got = utf8proc_decompose_char((utf8proc_int32_t)cp, s->code_point + count,
-							       MAX_DECOMPOSED, options, NULL);
+		TRY(scratch_grow(&s->code_point, &s->code_point_capacity,
+				 2 * (count + MAX_DECOMPOSED), sizeof *s->code_point));
+		utf8proc_ssize_t got = utf8proc_decompose_char(
+			(utf8proc_int32_t)cp, s->code_point + count, MAX_DECOMPOSED, options, NULL);
 		if (got < 0 || got > MAX_DECOMPOSED)
 			FAIL(VB_EINTERNAL, "cannot decompose U+%04X", cp);
 		count += (size_t)got;
 	}
 	order_marks(s->code_point, count, s->code_point + s->code_point_capacity / 2);
 	if (compose) {
-		utf8proc_ssize_t got = utf8proc_normalize_utf32(s->code_point, (utf8proc_ssize_t)count,
-								UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+		utf8proc_ssize_t got = utf8proc_normalize_utf32(
+			s->code_point, (utf8proc_ssize_t)count, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
 		CHECK(got >= 0 && (size_t)got <= count);
 		count = (size_t)got;
 	}
@@ -236,7 +243,8 @@ static int unicode_normalize(enum norm_kind kind, struct scratch *s, const char 
 
 /* ---- strip, prepend, replace ---- */
 
-static int strip(const struct norm_step *st, const char *text, size_t n, struct buf *out, uint32_t *zero)
+static int strip(const struct norm_step *st, const char *text, size_t n, struct buf *out,
+		 uint32_t *zero)
 {
 	size_t begin = 0, end = n;
 	uint32_t cp;
@@ -257,8 +265,8 @@ static int strip(const struct norm_step *st, const char *text, size_t n, struct 
 	return buf_append(out, text + begin, end - begin);
 }
 
-static int replace(const struct norm_step *st, struct scratch *s, const char *text, size_t n, struct buf *out,
-		   uint32_t *zero)
+static int replace(const struct norm_step *st, struct scratch *s, const char *text, size_t n,
+		   struct buf *out, uint32_t *zero)
 {
 	struct regex_iter it = { 0, SIZE_MAX };
 	size_t last = 0, begin, end;
@@ -299,7 +307,8 @@ static inline size_t unit_offset(uint32_t u)
 	return (size_t)(u >> 10) << ((u & 1u << 9) >> 6);
 }
 
-/* The text that replaces key[0..n): that of its shortest prefix in the map, as the reference has it. NULL: none. */
+/* The text that replaces key[0..n): that of its shortest prefix in the map, as the reference has
+ * it. NULL: none. */
 static const char *charsmap_find(const struct charsmap *m, const char *key, size_t n, size_t *len)
 {
 	uint32_t unit;
@@ -334,7 +343,8 @@ static int put_mapped(const struct charsmap *m, const char *s, size_t n, struct 
 }
 
 /* Graphemes below 6 bytes are looked up whole, all else by character. */
-static int charsmap_apply(const struct charsmap *m, const char *text, size_t n, struct buf *out, uint32_t *zero)
+static int charsmap_apply(const struct charsmap *m, const char *text, size_t n, struct buf *out,
+			  uint32_t *zero)
 {
 	size_t start = out->len;
 	uint32_t new_zero = 0;
@@ -344,7 +354,8 @@ static int charsmap_apply(const struct charsmap *m, const char *text, size_t n, 
 		size_t end = i + utf8_at(text + i, &before);
 		while (end < n) {
 			unsigned len = utf8_at(text + end, &cp);
-			if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)before, (utf8proc_int32_t)cp, &state))
+			if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)before,
+							     (utf8proc_int32_t)cp, &state))
 				break;
 			before = cp;
 			end += len;
@@ -408,10 +419,13 @@ static int charsmap_parse(struct charsmap *m, const json_t *o, const char *where
 	int rc = base64_decode(text, n, &b, where);
 	TRY_TO(out, rc);
 	const uint8_t *p = (const uint8_t *)b.data;
-	size_t trie = b.len < 4 ? 0 : (size_t)p[0] | (size_t)p[1] << 8 | (size_t)p[2] << 16 | (size_t)p[3] << 24;
+	size_t trie = b.len < 4 ? 0
+				: (size_t)p[0] | (size_t)p[1] << 8 | (size_t)p[2] << 16 |
+					  (size_t)p[3] << 24;
 	if (b.len < 4 || trie > b.len - 4 || trie / 4 == 0)
-		FAIL_TO(out, VB_EFORMAT, "truncated charsmap: %s: precompiled_charsmap of %zu bytes, trie of %zu", where,
-			b.len, trie);
+		FAIL_TO(out, VB_EFORMAT,
+			"truncated charsmap: %s: precompiled_charsmap of %zu bytes, trie of %zu",
+			where, b.len, trie);
 	m->n_units = trie / 4;
 	m->text_len = b.len - 4 - 4 * m->n_units;
 	m->unit = mem_alloc(4 * m->n_units);
@@ -420,7 +434,8 @@ static int charsmap_parse(struct charsmap *m, const json_t *o, const char *where
 		FAIL_TO(out, VB_ENOMEM, "out of memory: precompiled_charsmap");
 	for (size_t i = 0; i < m->n_units; i++) {
 		const uint8_t *u = p + 4 + 4 * i;
-		m->unit[i] = (uint32_t)u[0] | (uint32_t)u[1] << 8 | (uint32_t)u[2] << 16 | (uint32_t)u[3] << 24;
+		m->unit[i] = (uint32_t)u[0] | (uint32_t)u[1] << 8 | (uint32_t)u[2] << 16 |
+			     (uint32_t)u[3] << 24;
 	}
 	if (!utf8_valid(m->text, m->text_len))
 		FAIL_TO(out, VB_EFORMAT, "bad charsmap: %s: its texts are not UTF-8", where);
@@ -431,8 +446,8 @@ out:
 
 /* ---- the list ---- */
 
-static int apply_step(const struct norm_step *st, struct scratch *s, const char *text, size_t n, struct buf *out,
-		      uint32_t *zero)
+static int apply_step(const struct norm_step *st, struct scratch *s, const char *text, size_t n,
+		      struct buf *out, uint32_t *zero)
 {
 	switch (st->kind) {
 	case NORM_NFC:
@@ -459,8 +474,8 @@ static int apply_step(const struct norm_step *st, struct scratch *s, const char 
 	}
 }
 
-int normalizer_apply(const struct normalizer *nz, struct scratch *s, const char *text, size_t n, const char **result,
-		     size_t *result_len, uint32_t *zero)
+int normalizer_apply(const struct normalizer *nz, struct scratch *s, const char *text, size_t n,
+		     const char **result, size_t *result_len, uint32_t *zero)
 {
 	for (size_t i = 0; i < nz->n; i++) {
 		struct buf *out = &s->text[i & 1];
@@ -477,10 +492,12 @@ int normalizer_apply(const struct normalizer *nz, struct scratch *s, const char 
 
 /* ---- loading ---- */
 
-static int add_step(struct normalizer *nz, enum norm_kind kind, const char *where, struct norm_step **out)
+static int add_step(struct normalizer *nz, enum norm_kind kind, const char *where,
+		    struct norm_step **out)
 {
 	if (nz->n == MAX_STEPS)
-		FAIL(VB_EUNSUPPORTED, "unsupported normalizer: %s: more than %d steps", where, MAX_STEPS);
+		FAIL(VB_EUNSUPPORTED, "unsupported normalizer: %s: more than %d steps", where,
+		     MAX_STEPS);
 	TRY(scratch_grow(&nz->step, &nz->capacity, nz->n + 1, sizeof *nz->step));
 	*out = &nz->step[nz->n++];
 	**out = (struct norm_step){ .kind = kind };
@@ -538,10 +555,18 @@ static int parse_into(struct normalizer *nz, const json_t *o, const char *where)
 		const char *name;
 		enum norm_kind kind;
 	} kinds[] = {
-		{ "NFC", NORM_NFC }, { "NFD", NORM_NFD }, { "NFKC", NORM_NFKC }, { "NFKD", NORM_NFKD },
-		{ "Lowercase", NORM_LOWERCASE }, { "Strip", NORM_STRIP }, { "StripAccents", NORM_STRIP_ACCENTS },
-		{ "Replace", NORM_REPLACE }, { "Prepend", NORM_PREPEND }, { "Precompiled", NORM_PRECOMPILED },
-		{ "Nmt", NORM_NMT }, { "ByteLevel", NORM_BYTE_LEVEL },
+		{ "NFC", NORM_NFC },
+		{ "NFD", NORM_NFD },
+		{ "NFKC", NORM_NFKC },
+		{ "NFKD", NORM_NFKD },
+		{ "Lowercase", NORM_LOWERCASE },
+		{ "Strip", NORM_STRIP },
+		{ "StripAccents", NORM_STRIP_ACCENTS },
+		{ "Replace", NORM_REPLACE },
+		{ "Prepend", NORM_PREPEND },
+		{ "Precompiled", NORM_PRECOMPILED },
+		{ "Nmt", NORM_NMT },
+		{ "ByteLevel", NORM_BYTE_LEVEL },
 	};
 	const char *type;
 	TRY(json_component(o, "normalizer", where, &type));
@@ -549,8 +574,9 @@ static int parse_into(struct normalizer *nz, const json_t *o, const char *where)
 		const json_t *list = json_get(o, "normalizers"), *v;
 		size_t i;
 		if (!json_is_array(list))
-			FAIL(VB_EFORMAT, "wrong type: %s: key \"normalizers\": expected an array, found %s", where,
-			     json_kind(list));
+			FAIL(VB_EFORMAT,
+			     "wrong type: %s: key \"normalizers\": expected an array, found %s",
+			     where, json_kind(list));
 		json_array_foreach (list, i, v)
 			TRY(parse_into(nz, v, where)); /* as deep as JSON may nest */
 		return VB_OK;

@@ -1,5 +1,6 @@
-/* pretokenizer.c - cutting text into pieces: a list of steps, each from one list of pieces into the next. Most steps
- * only cut; Metaspace and ByteLevel also rewrite, piece by piece, into a fresh text.
+/* pretokenizer.c - cutting text into pieces: a list of steps, each from one list of pieces into the
+ * next. Most steps only cut; Metaspace and ByteLevel also rewrite, piece by piece, into a fresh
+ * text.
  */
 #include "text_internal.h"
 
@@ -10,10 +11,13 @@
 #define MAX_STEPS 64
 
 /* The pattern of GPT-2, as the reference writes it. */
-#define GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#define GPT2_PATTERN                                                                               \
+	"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 /* The \w of the Rust regex crate is not Oniguruma's. */
 #define RUST_WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}"
-#define RUST_SPACE "\\t-\\r\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+#define RUST_SPACE                                                                                 \
+	"\\t-\\r\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{"    \
+	"205f}\\x{3000}"
 #define WHITESPACE_PATTERN "[" RUST_WORD "]+|[^" RUST_WORD RUST_SPACE "]+"
 
 enum cut_kind {
@@ -86,14 +90,16 @@ static int find_matches(const struct cut_step *st, struct scratch *s, const char
 	return last < n ? add_match(s, last, n, st->invert) : VB_OK;
 }
 
-/* Joins s->match[0..n_match) as the behaviour says; returns how many are left. The flags of the joined are of no use. */
+/* Joins s->match[0..n_match) as the behaviour says; returns how many are left. The flags of the
+ * joined are of no use. */
 static size_t join_matches(struct match *m, size_t n, enum behavior behavior)
 {
 	size_t left = 0;
 	bool before = false;
 	for (size_t i = 0; i < n; i++) {
 		bool is_match = m[i].is_match;
-		bool joins = left && (behavior == CONTIGUOUS ? is_match == before : is_match && !before);
+		bool joins =
+			left && (behavior == CONTIGUOUS ? is_match == before : is_match && !before);
 		if (joins)
 			m[left - 1].end = m[i].end;
 		else
@@ -135,8 +141,8 @@ static int push_part(struct pieces *to, const struct piece *p, size_t begin, siz
 }
 
 /* Isolated regular expressions, which is what nearly all models have, need no list of matches. */
-static int isolate(const struct cut_step *st, struct scratch *s, const char *text, const struct piece *p,
-		   struct pieces *to)
+static int isolate(const struct cut_step *st, struct scratch *s, const char *text,
+		   const struct piece *p, struct pieces *to)
 {
 	struct regex_iter it = { 0, SIZE_MAX };
 	size_t last = 0, begin, end, n = p->end - p->begin;
@@ -152,7 +158,8 @@ static int isolate(const struct cut_step *st, struct scratch *s, const char *tex
 	return push_part(to, p, last, n);
 }
 
-static int cut(const struct cut_step *st, struct scratch *s, const char *text, const struct piece *p, struct pieces *to)
+static int cut(const struct cut_step *st, struct scratch *s, const char *text,
+	       const struct piece *p, struct pieces *to)
 {
 	if (st->kind == CUT_PATTERN && st->behavior == ISOLATED)
 		return isolate(st, s, text, p, to);
@@ -168,7 +175,8 @@ static int cut(const struct cut_step *st, struct scratch *s, const char *text, c
 	return VB_OK;
 }
 
-static int cut_fixed(const struct cut_step *st, const char *text, const struct piece *p, struct pieces *to)
+static int cut_fixed(const struct cut_step *st, const char *text, const struct piece *p,
+		     struct pieces *to)
 {
 	size_t last = 0, n = p->end - p->begin, chars = 0;
 	for (size_t i = 0; i < n; i += utf8_len(text[p->begin + i])) {
@@ -183,11 +191,12 @@ static int cut_fixed(const struct cut_step *st, const char *text, const struct p
 
 /* ---- rewriting ---- */
 
-static int metaspace(const struct cut_step *st, const char *text, const struct piece *p, struct buf *out,
-		     struct pieces *to)
+static int metaspace(const struct cut_step *st, const char *text, const struct piece *p,
+		     struct buf *out, struct pieces *to)
 {
 	char mark[4];
-	size_t len = (size_t)utf8_encode(st->delimiter, mark), start = out->len, n = p->end - p->begin;
+	size_t len = (size_t)utf8_encode(st->delimiter, mark), start = out->len,
+	       n = p->end - p->begin;
 	const char *s = text + p->begin;
 	uint32_t zero = 0;
 	bool marked = s[0] == ' ' || (n >= len && memcmp(s, mark, len) == 0);
@@ -202,13 +211,13 @@ static int metaspace(const struct cut_step *st, const char *text, const struct p
 		i += run + (space != NULL);
 	}
 	if (p->zero)
-		zero = (uint32_t)(out->len - start) < p->zero + len ? (uint32_t)(out->len - start) :
-								     p->zero + (uint32_t)len;
+		zero = (uint32_t)(out->len - start) < p->zero + len ? (uint32_t)(out->len - start)
+								    : p->zero + (uint32_t)len;
 	return pieces_push(to, (uint32_t)start, (uint32_t)out->len, p->zero ? zero : 0);
 }
 
-static int rewrite(const struct cut_step *st, const char *text, const struct piece *p, struct buf *out,
-		   struct pieces *to)
+static int rewrite(const struct cut_step *st, const char *text, const struct piece *p,
+		   struct buf *out, struct pieces *to)
 {
 	size_t start = out->len;
 	if (st->kind == CUT_METASPACE)
@@ -218,11 +227,13 @@ static int rewrite(const struct cut_step *st, const char *text, const struct pie
 		if (adds)
 			TRY(buf_putc(out, ' '));
 		TRY(buf_append(out, text + p->begin, p->end - p->begin));
-		return pieces_push(to, (uint32_t)start, (uint32_t)out->len, p->zero ? p->zero + adds : 0);
+		return pieces_push(to, (uint32_t)start, (uint32_t)out->len,
+				   p->zero ? p->zero + adds : 0);
 	}
 	for (size_t i = p->begin; i < p->end; i++)
 		TRY(buf_put_cp(out, byte_level_char((uint8_t)text[i])));
-	return pieces_push(to, (uint32_t)start, (uint32_t)out->len, p->zero ? (uint32_t)(out->len - start) : 0);
+	return pieces_push(to, (uint32_t)start, (uint32_t)out->len,
+			   p->zero ? (uint32_t)(out->len - start) : 0);
 }
 
 /* ---- the list ---- */
@@ -232,8 +243,8 @@ bool pretokenizer_ends_in_byte_level(const struct pretokenizer *pt)
 	return pt->step[pt->n - 1].kind == CUT_BYTE_LEVEL;
 }
 
-int pretokenizer_apply(const struct pretokenizer *pt, struct scratch *s, const char *text, size_t n, uint32_t zero,
-		       bool defer_bytes, const char **result)
+int pretokenizer_apply(const struct pretokenizer *pt, struct scratch *s, const char *text, size_t n,
+		       uint32_t zero, bool defer_bytes, const char **result)
 {
 	size_t n_steps = pt->n - (defer_bytes ? 1 : 0);
 	int from = (int)(n_steps & 1); /* so that the last step writes to pieces[0] */
@@ -243,7 +254,8 @@ int pretokenizer_apply(const struct pretokenizer *pt, struct scratch *s, const c
 	int buffer = 0;
 	for (size_t i = 0; i < n_steps; i++, from = !from) {
 		const struct cut_step *st = &pt->step[i];
-		bool rewrites = st->kind == CUT_METASPACE || st->kind == CUT_ADD_SPACE || st->kind == CUT_BYTE_LEVEL;
+		bool rewrites = st->kind == CUT_METASPACE || st->kind == CUT_ADD_SPACE ||
+				st->kind == CUT_BYTE_LEVEL;
 		struct buf *out = &s->cut[buffer];
 		struct pieces *to = &s->pieces[!from];
 		to->n = 0;
@@ -268,17 +280,20 @@ int pretokenizer_apply(const struct pretokenizer *pt, struct scratch *s, const c
 
 /* ---- loading ---- */
 
-static int add_step(struct pretokenizer *pt, enum cut_kind kind, const char *where, struct cut_step **out)
+static int add_step(struct pretokenizer *pt, enum cut_kind kind, const char *where,
+		    struct cut_step **out)
 {
 	if (pt->n == MAX_STEPS)
-		FAIL(VB_EUNSUPPORTED, "unsupported pre-tokenizer: %s: more than %d steps", where, MAX_STEPS);
+		FAIL(VB_EUNSUPPORTED, "unsupported pre-tokenizer: %s: more than %d steps", where,
+		     MAX_STEPS);
 	TRY(scratch_grow(&pt->step, &pt->capacity, pt->n + 1, sizeof *pt->step));
 	*out = &pt->step[pt->n++];
 	**out = (struct cut_step){ .kind = kind, .behavior = ISOLATED };
 	return VB_OK;
 }
 
-static int parse_behavior(const json_t *o, const char *what, const char *where, const char *dflt, enum behavior *out)
+static int parse_behavior(const json_t *o, const char *what, const char *where, const char *dflt,
+			  enum behavior *out)
 {
 	/* Upper camel case in Split and Punctuation; snake case in old files. */
 	static const struct {
@@ -299,7 +314,8 @@ static int parse_behavior(const json_t *o, const char *what, const char *where, 
 			return VB_OK;
 		}
 	}
-	FAIL(VB_EUNSUPPORTED, "unsupported behavior: %s: %s: \"%s\"", where, what, name ? name : "(none)");
+	FAIL(VB_EUNSUPPORTED, "unsupported behavior: %s: %s: \"%s\"", where, what,
+	     name ? name : "(none)");
 }
 
 static int parse_char(const json_t *o, const char *key, const char *where, uint32_t *out)
@@ -339,8 +355,10 @@ static int parse_metaspace(struct pretokenizer *pt, const json_t *o, const char 
 	TRY(json_get_bool(o, "add_prefix_space", where, true, &add_space));
 	TRY(json_get_bool(o, "split", where, true, &split));
 	if (!add_space && json_get(o, "prepend_scheme") && strcmp(scheme, "never") != 0)
-		FAIL(VB_EFORMAT, "contradiction: %s: Metaspace: add_prefix_space is false, prepend_scheme \"%s\"", where,
-		     scheme);
+		FAIL(VB_EFORMAT,
+		     "contradiction: %s: Metaspace: add_prefix_space is false, prepend_scheme "
+		     "\"%s\"",
+		     where, scheme);
 	TRY(add_step(pt, CUT_METASPACE, where, &st));
 	st->delimiter = mark;
 	if (!add_space || strcmp(scheme, "never") == 0)
@@ -350,7 +368,8 @@ static int parse_metaspace(struct pretokenizer *pt, const json_t *o, const char 
 	else if (strcmp(scheme, "always") == 0)
 		st->prepend = PREPEND_ALWAYS;
 	else
-		FAIL(VB_EUNSUPPORTED, "unsupported prepend_scheme: %s: Metaspace: \"%s\"", where, scheme);
+		FAIL(VB_EUNSUPPORTED, "unsupported prepend_scheme: %s: Metaspace: \"%s\"", where,
+		     scheme);
 	if (!split)
 		return VB_OK;
 	TRY(add_step(pt, CUT_DELIMITER, where, &st));
@@ -368,7 +387,8 @@ static int parse_split(struct pretokenizer *pt, const json_t *o, const char *whe
 	return json_get_bool(o, "invert", where, false, &st->invert);
 }
 
-static int parse_by_chars(struct pretokenizer *pt, const char *type, const json_t *o, const char *where)
+static int parse_by_chars(struct pretokenizer *pt, const char *type, const json_t *o,
+			  const char *where)
 {
 	struct cut_step *st = NULL;
 	TRY(add_step(pt, CUT_CHARS, where, &st));
@@ -391,7 +411,8 @@ static int parse_by_chars(struct pretokenizer *pt, const char *type, const json_
 	return VB_OK;
 }
 
-static int parse_other(struct pretokenizer *pt, const char *type, const json_t *o, const char *where)
+static int parse_other(struct pretokenizer *pt, const char *type, const json_t *o,
+		       const char *where)
 {
 	struct cut_step *st = NULL;
 	if (strcmp(type, "Whitespace") == 0) {
@@ -423,8 +444,9 @@ static int parse_into(struct pretokenizer *pt, const json_t *o, const char *wher
 		const json_t *list = json_get(o, "pretokenizers"), *v;
 		size_t i;
 		if (!json_is_array(list))
-			FAIL(VB_EFORMAT, "wrong type: %s: key \"pretokenizers\": expected an array, found %s", where,
-			     json_kind(list));
+			FAIL(VB_EFORMAT,
+			     "wrong type: %s: key \"pretokenizers\": expected an array, found %s",
+			     where, json_kind(list));
 		json_array_foreach (list, i, v)
 			TRY(parse_into(pt, v, where)); /* as deep as JSON may nest */
 		return VB_OK;
@@ -435,7 +457,8 @@ static int parse_into(struct pretokenizer *pt, const json_t *o, const char *wher
 		return parse_metaspace(pt, o, where);
 	if (strcmp(type, "Split") == 0)
 		return parse_split(pt, o, where);
-	static const char *const by_chars[] = { "Digits", "Punctuation", "WhitespaceSplit", "BertPreTokenizer" };
+	static const char *const by_chars[] = { "Digits", "Punctuation", "WhitespaceSplit",
+						"BertPreTokenizer" };
 	for (size_t i = 0; i < sizeof by_chars / sizeof *by_chars; i++)
 		if (strcmp(type, by_chars[i]) == 0)
 			return parse_by_chars(pt, type, o, where);

@@ -1,4 +1,5 @@
-/* regex.c - matching, by PCRE2 with its JIT. What the patterns mean is regex_translate.c's matter. */
+/* regex.c - matching, by PCRE2 with its JIT. What the patterns mean is regex_translate.c's matter.
+ */
 #include "text_internal.h"
 
 #include "base/mem.h"
@@ -7,10 +8,11 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-/* Steps of backtracking (some 2.3 ns each). Nearly every match needs less than the first limit. One that needs more is
- * tried again with a limit that grows, and pays for that from what the text has been granted: so a megabyte of spaces,
- * over which published patterns backtrack once, passes, and a pattern that explodes or is quadratic over a long text
- * fails that text within about a second, on every machine at the same place. */
+/* Steps of backtracking (some 2.3 ns each). Nearly every match needs less than the first limit. One
+ * that needs more is tried again with a limit that grows, and pays for that from what the text has
+ * been granted: so a megabyte of spaces, over which published patterns backtrack once, passes, and
+ * a pattern that explodes or is quadratic over a long text fails that text within about a second,
+ * on every machine at the same place. */
 #define FIRST_LIMIT 1000u
 #define LIMIT_GROWTH 32u
 #define BUDGET_BASE UINT64_C(200000000)
@@ -36,11 +38,12 @@ static void regex_free(void *p, void *user)
 	mem_free(p);
 }
 
-static int compile(struct regex **out, const char *pcre, size_t n, const char *shown, size_t shown_len,
-		   const char *where)
+static int compile(struct regex **out, const char *pcre, size_t n, const char *shown,
+		   size_t shown_len, const char *where)
 {
 	int rc = VB_OK;
-	pcre2_general_context *general = pcre2_general_context_create(regex_alloc, regex_free, NULL);
+	pcre2_general_context *general =
+		pcre2_general_context_create(regex_alloc, regex_free, NULL);
 	pcre2_compile_context *context = general ? pcre2_compile_context_create(general) : NULL;
 	struct regex *r = mem_calloc(1, sizeof *r);
 	if (!context || !r)
@@ -49,8 +52,8 @@ static int compile(struct regex **out, const char *pcre, size_t n, const char *s
 	int error;
 	PCRE2_SIZE at;
 	r->code = pcre2_compile((PCRE2_SPTR)pcre, n,
-				PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &at,
-				context);
+				PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C,
+				&error, &at, context);
 	if (!r->code) {
 		char why[128] = "?";
 		pcre2_get_error_message(error, (PCRE2_UCHAR *)why, sizeof why);
@@ -71,7 +74,8 @@ out:
 int regex_compile(struct regex **out, const char *pattern, size_t n, const char *where)
 {
 	if (n > PATTERN_MAX_BYTES)
-		FAIL(VB_EUNSUPPORTED, "regular expression too long: %s: %zu bytes, at most %zu are taken", where, n,
+		FAIL(VB_EUNSUPPORTED,
+		     "regular expression too long: %s: %zu bytes, at most %zu are taken", where, n,
 		     PATTERN_MAX_BYTES);
 	struct buf pcre;
 	buf_init(&pcre, 64 * PATTERN_MAX_BYTES);
@@ -98,7 +102,8 @@ void regex_destroy(struct regex **r)
 
 static int scratch_prepare(struct scratch *s)
 {
-	pcre2_general_context *general = pcre2_general_context_create(regex_alloc, regex_free, NULL);
+	pcre2_general_context *general =
+		pcre2_general_context_create(regex_alloc, regex_free, NULL);
 	if (!general)
 		return VB_ENOMEM;
 	s->match_data = pcre2_match_data_create(1, general);
@@ -115,17 +120,20 @@ void regex_grant(struct scratch *s, size_t n)
 	s->match_budget = BUDGET_BASE + (uint64_t)BUDGET_PER_BYTE * n;
 }
 
-static int match_once(const struct regex *r, struct scratch *s, const char *text, size_t n, size_t start)
+static int match_once(const struct regex *r, struct scratch *s, const char *text, size_t n,
+		      size_t start)
 {
 	PCRE2_SPTR subject = (PCRE2_SPTR)text;
 	if (!r->jit)
-		return pcre2_match(r->code, subject, n, start, PCRE2_NO_UTF_CHECK, s->match_data, s->match_context);
+		return pcre2_match(r->code, subject, n, start, PCRE2_NO_UTF_CHECK, s->match_data,
+				   s->match_context);
 	int found = pcre2_jit_match(r->code, subject, n, start, PCRE2_NO_UTF_CHECK, s->match_data,
 				    s->match_context);
 	if (found != PCRE2_ERROR_JIT_STACKLIMIT || s->jit_stack)
 		return found;
 	/* The 32 KiB of the machine's stack that matching uses by default do not suffice. */
-	pcre2_general_context *general = pcre2_general_context_create(regex_alloc, regex_free, NULL);
+	pcre2_general_context *general =
+		pcre2_general_context_create(regex_alloc, regex_free, NULL);
 	if (!general)
 		return PCRE2_ERROR_NOMEMORY;
 	s->jit_stack = pcre2_jit_stack_create(JIT_STACK_START, JIT_STACK_MAX, general);
@@ -133,7 +141,8 @@ static int match_once(const struct regex *r, struct scratch *s, const char *text
 	if (!s->jit_stack)
 		return PCRE2_ERROR_NOMEMORY;
 	pcre2_jit_stack_assign(s->match_context, NULL, s->jit_stack);
-	return pcre2_jit_match(r->code, subject, n, start, PCRE2_NO_UTF_CHECK, s->match_data, s->match_context);
+	return pcre2_jit_match(r->code, subject, n, start, PCRE2_NO_UTF_CHECK, s->match_data,
+			       s->match_context);
 }
 
 static int match(const struct regex *r, struct scratch *s, const char *text, size_t n, size_t start)
@@ -152,8 +161,8 @@ static int match(const struct regex *r, struct scratch *s, const char *text, siz
 	return found;
 }
 
-int regex_search(const struct regex *r, struct scratch *s, const char *text, size_t n, size_t start, bool *found,
-		 size_t *begin, size_t *end)
+int regex_search(const struct regex *r, struct scratch *s, const char *text, size_t n, size_t start,
+		 bool *found, size_t *begin, size_t *end)
 {
 	if (!s->match_data || !s->match_context)
 		TRY(scratch_prepare(s));
@@ -166,7 +175,9 @@ int regex_search(const struct regex *r, struct scratch *s, const char *text, siz
 		char why[128] = "?";
 		pcre2_get_error_message(got, (PCRE2_UCHAR *)why, sizeof why);
 		FAIL(got == PCRE2_ERROR_NOMEMORY ? VB_ENOMEM : VB_ELIMIT,
-		     "the tokeniser's regular expression gave up: text of %zu bytes, at byte %zu: %s", n, start, why);
+		     "the tokeniser's regular expression gave up: text of %zu bytes, at byte %zu: "
+		     "%s",
+		     n, start, why);
 	}
 	const PCRE2_SIZE *o = pcre2_get_ovector_pointer(s->match_data);
 	*found = true;
@@ -175,8 +186,8 @@ int regex_search(const struct regex *r, struct scratch *s, const char *text, siz
 	return VB_OK;
 }
 
-int regex_next(const struct regex *r, struct scratch *s, const char *text, size_t n, struct regex_iter *it,
-	       bool *found, size_t *begin, size_t *end)
+int regex_next(const struct regex *r, struct scratch *s, const char *text, size_t n,
+	       struct regex_iter *it, bool *found, size_t *begin, size_t *end)
 {
 	*found = false;
 	while (it->at <= n) {
@@ -201,11 +212,13 @@ int pattern_parse(struct pattern *p, const json_t *o, const char *what, const ch
 	const char *s;
 	size_t n;
 	if (!json_is_object(v) || (!literal && !json_get(v, "Regex")))
-		FAIL(VB_EFORMAT, "unsupported pattern: %s: %s: expected {\"String\": ...} or {\"Regex\": ...}", where,
-		     what);
+		FAIL(VB_EFORMAT,
+		     "unsupported pattern: %s: %s: expected {\"String\": ...} or {\"Regex\": ...}",
+		     where, what);
 	TRY(json_need_text(v, literal ? "String" : "Regex", where, &s, &n));
 	if (n == 0)
-		FAIL(VB_EUNSUPPORTED, "empty pattern: %s: %s: it would match everywhere", where, what);
+		FAIL(VB_EUNSUPPORTED, "empty pattern: %s: %s: it would match everywhere", where,
+		     what);
 	if (!literal)
 		return regex_compile(&p->regex, s, n, where);
 	p->literal = mem_strndup(s, n);
@@ -233,8 +246,8 @@ static const char *find_literal(const char *text, size_t n, const char *s, size_
 	return NULL;
 }
 
-int pattern_next(const struct pattern *p, struct scratch *s, const char *text, size_t n, struct regex_iter *it,
-		 bool *found, size_t *begin, size_t *end)
+int pattern_next(const struct pattern *p, struct scratch *s, const char *text, size_t n,
+		 struct regex_iter *it, bool *found, size_t *begin, size_t *end)
 {
 	if (p->regex)
 		return regex_next(p->regex, s, text, n, it, found, begin, end);

@@ -1,4 +1,5 @@
-/* regex_translate.c - Oniguruma's Ruby syntax, in which tokenizer.json files are written, turned into PCRE2's.
+/* regex_translate.c - Oniguruma's Ruby syntax, in which tokenizer.json files are written, turned
+ * into PCRE2's.
  *
  * DESIGN. One pass over the pattern, copying what means the same and rewriting what does not:
  *   \s \w \b \h and [:names:]   their sets differ, so they are spelled out
@@ -6,8 +7,9 @@
  *   [a[b]] and [a&&b]           PCRE2 has neither: a class becomes alternatives and look-aheads
  *   \p{Han}                     PCRE2 would take the script's extensions
  *   $ and ^                     match at every line (PCRE2_MULTILINE)
- * What is neither known to mean the same nor rewritten is refused, with the pattern in the message: a wrong cut
- * would not be noticed. Groups are counted, not recursed into; only nested classes recurse, to a bounded depth.
+ * What is neither known to mean the same nor rewritten is refused, with the pattern in the message:
+ * a wrong cut would not be noticed. Groups are counted, not recursed into; only nested classes
+ * recurse, to a bounded depth.
  */
 #include "text_internal.h"
 
@@ -20,14 +22,17 @@
 #define MAX_CLASS_DEPTH 16
 
 /* The sets below are items of a PCRE2 class. */
-#define SPACE_ITEMS                                                                                            \
-	"\\t-\\r\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define NOT_SPACE_ITEMS                                                                                        \
-	"\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}"        \
-	"\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
-/* Oniguruma's word characters: circled letters are, and outside of classes so are some Latin-1 numbers. */
-#define CLASS_WORD_ITEMS                                                                                       \
-	"\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}"                      \
+#define SPACE_ITEMS                                                                                \
+	"\\t-\\r\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}"                                   \
+	"\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+#define NOT_SPACE_ITEMS                                                                            \
+	"\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}"               \
+	"\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}"             \
+	"\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
+/* Oniguruma's word characters: circled letters are, and outside of classes so are some numbers of
+ * Latin-1. */
+#define CLASS_WORD_ITEMS                                                                           \
+	"\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}"                \
 	"\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
 #define WORD_ITEMS CLASS_WORD_ITEMS "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 #define HEX_ITEMS "0-9a-fA-F"
@@ -40,9 +45,9 @@ struct translation {
 	const char *where;
 	size_t group[MAX_GROUPS]; /* where in `out` each open group begins */
 	int depth;
-	size_t atom; /* where in `out` the last repeatable item begins; SIZE_MAX: none */
+	size_t atom;     /* where in `out` the last repeatable item begins; SIZE_MAX: none */
 	int class_depth; /* classes open around t->i */
-	bool fresh;  /* nothing of the current alternative of the outermost or a group has been seen */
+	bool fresh; /* nothing of the current group's current alternative has been seen */
 };
 
 /* Fails with the pattern in the message. */
@@ -50,8 +55,8 @@ struct translation {
 
 static int refuse(const struct translation *t, const char *what)
 {
-	FAIL(VB_EUNSUPPORTED, "unsupported regular expression: %s: \"%.*s\": at byte %zu: %s", t->where,
-	     (int)(t->n > 500 ? 500 : t->n), t->src, t->i, what);
+	FAIL(VB_EUNSUPPORTED, "unsupported regular expression: %s: \"%.*s\": at byte %zu: %s",
+	     t->where, (int)(t->n > 500 ? 500 : t->n), t->src, t->i, what);
 }
 
 static bool peek(const struct translation *t, const char *s)
@@ -77,52 +82,94 @@ static int insert(struct buf *out, size_t at, const char *text)
 
 /* ---- properties ---- */
 
+/* Names in lower case, without spaces, '_' and '-', each with PCRE2's name of the property. The
+ * general categories go by their short names, too: those are a letter or two, and PCRE2's own. */
 struct name_map {
-	const char *name;  /* lower case, without spaces, '_' and '-' */
-	const char *items; /* of a PCRE2 class; NULL: the PCRE2 property `property` */
-	const char *property;
+	const char *name, *to;
+};
+
+static const char *const categories[] = {
+	"C",  "Cc", "Cf", "Cn", "Co", "Cs", "L",  "Ll", "Lm", "Lo", "Lt", "Lu", "M",
+	"Mc", "Me", "Mn", "N",  "Nd", "Nl", "No", "P",  "Pc", "Pd", "Pe", "Pf", "Pi",
+	"Po", "Ps", "S",  "Sc", "Sk", "Sm", "So", "Z",  "Zl", "Zp", "Zs", "Any",
 };
 
 static const struct name_map properties[] = {
-	{ "c", NULL, "C" }, { "cc", NULL, "Cc" }, { "cf", NULL, "Cf" }, { "cn", NULL, "Cn" }, { "co", NULL, "Co" },
-	{ "cs", NULL, "Cs" }, { "l", NULL, "L" }, { "lc", NULL, "L&" }, { "ll", NULL, "Ll" }, { "lm", NULL, "Lm" },
-	{ "lo", NULL, "Lo" }, { "lt", NULL, "Lt" }, { "lu", NULL, "Lu" }, { "m", NULL, "M" }, { "mc", NULL, "Mc" },
-	{ "me", NULL, "Me" }, { "mn", NULL, "Mn" }, { "n", NULL, "N" }, { "nd", NULL, "Nd" }, { "nl", NULL, "Nl" },
-	{ "no", NULL, "No" }, { "p", NULL, "P" }, { "pc", NULL, "Pc" }, { "pd", NULL, "Pd" }, { "pe", NULL, "Pe" },
-	{ "pf", NULL, "Pf" }, { "pi", NULL, "Pi" }, { "po", NULL, "Po" }, { "ps", NULL, "Ps" }, { "s", NULL, "S" },
-	{ "sc", NULL, "Sc" }, { "sk", NULL, "Sk" }, { "sm", NULL, "Sm" }, { "so", NULL, "So" }, { "z", NULL, "Z" },
-	{ "zl", NULL, "Zl" }, { "zp", NULL, "Zp" }, { "zs", NULL, "Zs" },
-	{ "letter", NULL, "L" }, { "casedletter", NULL, "L&" }, { "lowercaseletter", NULL, "Ll" },
-	{ "modifierletter", NULL, "Lm" }, { "otherletter", NULL, "Lo" }, { "titlecaseletter", NULL, "Lt" },
-	{ "uppercaseletter", NULL, "Lu" }, { "mark", NULL, "M" }, { "combiningmark", NULL, "M" },
-	{ "spacingmark", NULL, "Mc" }, { "enclosingmark", NULL, "Me" }, { "nonspacingmark", NULL, "Mn" },
-	{ "number", NULL, "N" }, { "decimalnumber", NULL, "Nd" }, { "letternumber", NULL, "Nl" },
-	{ "othernumber", NULL, "No" }, { "punctuation", NULL, "P" }, { "connectorpunctuation", NULL, "Pc" },
-	{ "dashpunctuation", NULL, "Pd" }, { "closepunctuation", NULL, "Pe" }, { "finalpunctuation", NULL, "Pf" },
-	{ "initialpunctuation", NULL, "Pi" }, { "otherpunctuation", NULL, "Po" }, { "openpunctuation", NULL, "Ps" },
-	{ "symbol", NULL, "S" }, { "currencysymbol", NULL, "Sc" }, { "modifiersymbol", NULL, "Sk" },
-	{ "mathsymbol", NULL, "Sm" }, { "othersymbol", NULL, "So" }, { "separator", NULL, "Z" },
-	{ "lineseparator", NULL, "Zl" }, { "paragraphseparator", NULL, "Zp" }, { "spaceseparator", NULL, "Zs" },
-	{ "other", NULL, "C" }, { "control", NULL, "Cc" }, { "format", NULL, "Cf" }, { "unassigned", NULL, "Cn" },
-	{ "privateuse", NULL, "Co" }, { "surrogate", NULL, "Cs" }, { "any", NULL, "Any" },
-	{ "digit", NULL, "Nd" }, { "alphabetic", NULL, "Alphabetic" }, { "alpha", NULL, "Alphabetic" },
-	{ "lowercase", NULL, "Lowercase" }, { "lower", NULL, "Lowercase" },
-	{ "uppercase", NULL, "Uppercase" }, { "upper", NULL, "Uppercase" },
-	{ "emoji", NULL, "Emoji" }, { "emojipresentation", NULL, "Emoji_Presentation" },
-	{ "emojimodifier", NULL, "Emoji_Modifier" }, { "extendedpictographic", NULL, "Extended_Pictographic" },
-	{ "ideographic", NULL, "Ideographic" }, { "cntrl", NULL, "Cc" },
-	{ "space", SPACE_ITEMS, NULL }, { "whitespace", SPACE_ITEMS, NULL }, { "word", CLASS_WORD_ITEMS, NULL },
-	{ "alnum", "\\p{Alphabetic}\\p{Nd}", NULL }, { "ascii", "\\x{0}-\\x{7f}", NULL },
-	{ "xdigit", HEX_ITEMS, NULL }, { "blank", "\\t\\p{Zs}", NULL },
-	{ "punct", "\\p{P}\\p{S}", NULL },
+	{ "lc", "L&" },
+	{ "letter", "L" },
+	{ "casedletter", "L&" },
+	{ "lowercaseletter", "Ll" },
+	{ "modifierletter", "Lm" },
+	{ "otherletter", "Lo" },
+	{ "titlecaseletter", "Lt" },
+	{ "uppercaseletter", "Lu" },
+	{ "mark", "M" },
+	{ "combiningmark", "M" },
+	{ "spacingmark", "Mc" },
+	{ "enclosingmark", "Me" },
+	{ "nonspacingmark", "Mn" },
+	{ "number", "N" },
+	{ "decimalnumber", "Nd" },
+	{ "letternumber", "Nl" },
+	{ "othernumber", "No" },
+	{ "punctuation", "P" },
+	{ "connectorpunctuation", "Pc" },
+	{ "dashpunctuation", "Pd" },
+	{ "closepunctuation", "Pe" },
+	{ "finalpunctuation", "Pf" },
+	{ "initialpunctuation", "Pi" },
+	{ "otherpunctuation", "Po" },
+	{ "openpunctuation", "Ps" },
+	{ "symbol", "S" },
+	{ "currencysymbol", "Sc" },
+	{ "modifiersymbol", "Sk" },
+	{ "mathsymbol", "Sm" },
+	{ "othersymbol", "So" },
+	{ "separator", "Z" },
+	{ "lineseparator", "Zl" },
+	{ "paragraphseparator", "Zp" },
+	{ "spaceseparator", "Zs" },
+	{ "other", "C" },
+	{ "control", "Cc" },
+	{ "format", "Cf" },
+	{ "unassigned", "Cn" },
+	{ "privateuse", "Co" },
+	{ "surrogate", "Cs" },
+	{ "digit", "Nd" },
+	{ "cntrl", "Cc" },
+	{ "alphabetic", "Alphabetic" },
+	{ "alpha", "Alphabetic" },
+	{ "lowercase", "Lowercase" },
+	{ "lower", "Lowercase" },
+	{ "uppercase", "Uppercase" },
+	{ "upper", "Uppercase" },
+	{ "ideographic", "Ideographic" },
+	{ "emoji", "Emoji" },
+	{ "emojipresentation", "Emoji_Presentation" },
+	{ "emojimodifier", "Emoji_Modifier" },
+	{ "extendedpictographic", "Extended_Pictographic" },
+};
+
+/* The same, with the items of a class. */
+static const struct name_map named_items[] = {
+	{ "space", SPACE_ITEMS },
+	{ "whitespace", SPACE_ITEMS },
+	{ "word", CLASS_WORD_ITEMS },
+	{ "alnum", "\\p{Alphabetic}\\p{Nd}" },
+	{ "ascii", "\\x{0}-\\x{7f}" },
+	{ "xdigit", HEX_ITEMS },
+	{ "blank", "\\t\\p{Zs}" },
+	{ "punct", "\\p{P}\\p{S}" },
 };
 
 /* Scripts are passed on by name, but only these: PCRE2 would read other names as it likes. */
 static const char *const scripts[] = {
-	"Arabic", "Armenian", "Bengali", "Bopomofo", "Braille", "Cherokee", "Common", "Coptic", "Cyrillic",
-	"Devanagari", "Ethiopic", "Georgian", "Gothic", "Greek", "Gujarati", "Gurmukhi", "Han", "Hangul", "Hebrew",
-	"Hiragana", "Inherited", "Kannada", "Katakana", "Khmer", "Lao", "Latin", "Malayalam", "Mongolian", "Myanmar",
-	"Ogham", "Oriya", "Runic", "Sinhala", "Syriac", "Tamil", "Telugu", "Thaana", "Thai", "Tibetan", "Yi",
+	"Arabic",   "Armenian", "Bengali",    "Bopomofo", "Braille",  "Cherokee",  "Common",
+	"Coptic",   "Cyrillic", "Devanagari", "Ethiopic", "Georgian", "Gothic",    "Greek",
+	"Gujarati", "Gurmukhi", "Han",        "Hangul",   "Hebrew",   "Hiragana",  "Inherited",
+	"Kannada",  "Katakana", "Khmer",      "Lao",      "Latin",    "Malayalam", "Mongolian",
+	"Myanmar",  "Ogham",    "Oriya",      "Runic",    "Sinhala",  "Syriac",    "Tamil",
+	"Telugu",   "Thaana",   "Thai",       "Tibetan",  "Yi",
 };
 
 static bool same_name(const char *loose, const char *name)
@@ -135,13 +182,15 @@ static bool same_name(const char *loose, const char *name)
 	return *loose == '\0';
 }
 
-/* Turns a set into PCRE2: as items of a class where it has such, else (`alternative`) as an expression. */
+/* Turns a set into PCRE2: as items of a class where it has such, else (`alternative`) as an
+ * expression. */
 struct set {
 	char items[400];
 	char alternative[400]; /* "" where items suffice */
 };
 
-static int named_set(const struct translation *t, const char *name, size_t n, bool negated, struct set *out)
+static int named_set(const struct translation *t, const char *name, size_t n, bool negated,
+		     struct set *out)
 {
 	char loose[64];
 	size_t len = 0;
@@ -156,24 +205,36 @@ static int named_set(const struct translation *t, const char *name, size_t n, bo
 	loose[len] = '\0';
 	out->items[0] = out->alternative[0] = '\0';
 	if (!t->class_depth && strcmp(loose, "word") == 0) {
-		snprintf(out->alternative, sizeof out->alternative, "[%s%s]", negated ? "^" : "", WORD_ITEMS);
+		snprintf(out->alternative, sizeof out->alternative, "[%s%s]", negated ? "^" : "",
+			 WORD_ITEMS);
 		return VB_OK;
 	}
+	char sign = negated ? 'P' : 'p';
+	for (size_t i = 0; i < sizeof categories / sizeof *categories; i++) {
+		if (same_name(loose, categories[i])) {
+			snprintf(out->items, sizeof out->items, "\\%c{%s}", sign, categories[i]);
+			return VB_OK;
+		}
+	}
 	for (size_t i = 0; i < sizeof properties / sizeof *properties; i++) {
-		const struct name_map *p = &properties[i];
-		if (strcmp(loose, p->name) != 0)
+		if (strcmp(loose, properties[i].name) == 0) {
+			snprintf(out->items, sizeof out->items, "\\%c{%s}", sign, properties[i].to);
+			return VB_OK;
+		}
+	}
+	for (size_t i = 0; i < sizeof named_items / sizeof *named_items; i++) {
+		if (strcmp(loose, named_items[i].name) != 0)
 			continue;
-		if (p->property)
-			snprintf(out->items, sizeof out->items, "\\%c{%s}", negated ? 'P' : 'p', p->property);
-		else if (negated)
-			snprintf(out->alternative, sizeof out->alternative, "[^%s]", p->items);
+		if (negated)
+			snprintf(out->alternative, sizeof out->alternative, "[^%s]",
+				 named_items[i].to);
 		else
-			snprintf(out->items, sizeof out->items, "%s", p->items);
+			snprintf(out->items, sizeof out->items, "%s", named_items[i].to);
 		return VB_OK;
 	}
 	for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++) {
 		if (same_name(loose, scripts[i])) {
-			snprintf(out->items, sizeof out->items, "\\%c{sc:%s}", negated ? 'P' : 'p', scripts[i]);
+			snprintf(out->items, sizeof out->items, "\\%c{sc:%s}", sign, scripts[i]);
 			return VB_OK;
 		}
 	}
@@ -202,7 +263,8 @@ static int property(struct translation *t, struct set *out)
 
 /* ---- escapes ---- */
 
-/* A set written as a backslash and a letter; *is_set tells whether there is one at t->i (the letter). */
+/* A set written as a backslash and a letter; *is_set tells whether there is one at t->i (the
+ * letter). */
 static int escaped_set(struct translation *t, bool *is_set, struct set *out)
 {
 	const char *items = NULL, *alternative = "";
@@ -251,8 +313,10 @@ static int hex_number(struct translation *t, size_t max_digits, uint32_t *cp)
 	*cp = 0;
 	for (; digits < max_digits && t->i < t->n; digits++, t->i++) {
 		char c = t->src[t->i];
-		int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 :
-			c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+		int v = c >= '0' && c <= '9'   ? c - '0'
+			: c >= 'a' && c <= 'f' ? c - 'a' + 10
+			: c >= 'A' && c <= 'F' ? c - 'A' + 10
+					       : -1;
 		if (v < 0)
 			break;
 		*cp = *cp << 4 | (uint32_t)v;
@@ -286,7 +350,8 @@ static int one_char(struct translation *t, bool in_class, uint32_t *cp)
 	}
 	if (c == '0') { /* up to two octal digits more */
 		*cp = 0;
-		for (int k = 0; k < 3 && t->i < t->n && t->src[t->i] >= '0' && t->src[t->i] <= '7'; k++)
+		for (int k = 0; k < 3 && t->i < t->n && t->src[t->i] >= '0' && t->src[t->i] <= '7';
+		     k++)
 			*cp = *cp << 3 | (uint32_t)(t->src[t->i++] - '0');
 		return VB_OK;
 	}
@@ -359,7 +424,8 @@ static int add_set(struct members *m, const struct set *s)
 }
 
 /* The expression that matches one member (or, negated, one non-member). */
-static int put_members(const struct translation *t, const struct members *m, bool negated, struct buf *out)
+static int put_members(const struct translation *t, const struct members *m, bool negated,
+		       struct buf *out)
 {
 	if (!m->alternatives.len) {
 		if (!m->items.len)
@@ -416,7 +482,8 @@ static int class_member(struct translation *t, struct members *m)
 		t->i++;
 		if (peek_char(t) == '[' || peek(t, "&&"))
 			REFUSE(t, "a range that ends in a class");
-		if (peek_char(t) == '\\' && t->i + 1 < t->n && strchr("pPsSdDwWhH", t->src[t->i + 1]))
+		if (peek_char(t) == '\\' && t->i + 1 < t->n &&
+		    strchr("pPsSdDwWhH", t->src[t->i + 1]))
 			REFUSE(t, "a range that ends in a set");
 		TRY(one_char(t, true, &last));
 	}
@@ -457,7 +524,8 @@ static int class_union(struct translation *t, int depth, struct members *m, bool
 	}
 }
 
-/* After '[', through ']'. A plain union goes into `flat` where that is given, all else as an expression to *out. */
+/* After '[', through ']'. A plain union goes into `flat` where that is given, all else as an
+ * expression to *out. */
 static int class_body(struct translation *t, int depth, struct members *flat, struct buf *out)
 {
 	if (depth > MAX_CLASS_DEPTH)
@@ -524,8 +592,9 @@ static int options(struct translation *t)
 			t->fresh = true;
 			return buf_putc(t->out, ':');
 		case ')':
-			/* To Oniguruma the rest of the group, its alternatives included, is one operand of the
-			 * option. That is PCRE2's meaning, too, where nothing stands before it. */
+			/* To Oniguruma the rest of the group, its alternatives included, is one
+			 * operand of the option. That is PCRE2's meaning, too, where nothing stands
+			 * before it. */
 			if (!was_fresh)
 				REFUSE(t, "an option in the middle of a group");
 			t->i++;
@@ -640,7 +709,8 @@ static int quantifier(struct translation *t)
 		}
 		TRY(buf_puts(t->out, text));
 		c = peek_char(t);
-		/* After {n,m} a + repeats again, and so does a ? after {n}: the next round does that. */
+		/* After {n,m} a + repeats again, and so does a ? after {n}: the next round does
+		 * that. */
 		if ((c == '?' && !fixed) || (c == '+' && !is_interval)) {
 			TRY(buf_putc(t->out, c));
 			t->i++;
@@ -657,18 +727,19 @@ static int escape(struct translation *t)
 	TRY(escaped_set(t, &is_set, &s));
 	if (is_set) {
 		t->atom = start;
-		return s.alternative[0] ? buf_puts(t->out, s.alternative) : buf_printf(t->out, "[%s]", s.items);
+		return s.alternative[0] ? buf_puts(t->out, s.alternative)
+					: buf_printf(t->out, "[%s]", s.items);
 	}
 	t->atom = SIZE_MAX;
 	switch (peek_char(t)) {
 	case 'b':
 		t->i++;
-		return buf_puts(t->out, "(?:(?<=[" WORD_ITEMS "])(?![" WORD_ITEMS "])|(?<![" WORD_ITEMS
-					"])(?=[" WORD_ITEMS "]))");
+		return buf_puts(t->out, "(?:(?<=[" WORD_ITEMS "])(?![" WORD_ITEMS
+					"])|(?<![" WORD_ITEMS "])(?=[" WORD_ITEMS "]))");
 	case 'B':
 		t->i++;
-		return buf_puts(t->out, "(?:(?<=[" WORD_ITEMS "])(?=[" WORD_ITEMS "])|(?<![" WORD_ITEMS
-					"])(?![" WORD_ITEMS "]))");
+		return buf_puts(t->out, "(?:(?<=[" WORD_ITEMS "])(?=[" WORD_ITEMS
+					"])|(?<![" WORD_ITEMS "])(?![" WORD_ITEMS "]))");
 	case 'A':
 	case 'Z':
 	case 'z':
@@ -739,7 +810,9 @@ static int item(struct translation *t)
 
 int regex_translate(const char *pattern, size_t n, const char *where, struct buf *out)
 {
-	struct translation t = { .src = pattern, .n = n, .out = out, .where = where, .atom = SIZE_MAX, .fresh = true };
+	struct translation t = {
+		.src = pattern, .n = n, .out = out, .where = where, .atom = SIZE_MAX, .fresh = true
+	};
 	if (!utf8_valid(pattern, n) || memchr(pattern, '\0', n))
 		REFUSE(&t, "not UTF-8 text without NUL");
 	while (t.i < t.n)

@@ -6,10 +6,12 @@
  *   pretokenizer.c   cuts that into pieces; the model never merges across a cut
  *   bpe.c, unigram.c, wordpiece.c   turn one piece into ids
  *   postprocess.c    puts BOS, EOS and the like around the ids
- * and back through decoder.c, whose stages are transducers: whole decoding and streaming are one code.
+ * and back through decoder.c, whose stages are transducers: whole decoding and streaming are one
+ * code.
  *
- * INVARIANTS. 1. All text between the steps is valid UTF-8. 2. A tokenizer does not change after its creation;
- * what an encoding needs besides is in its struct scratch. 3. Positions fit 32 bits: texts are shorter than 2 GiB.
+ * INVARIANTS. 1. All text between the steps is valid UTF-8. 2. A tokenizer does not change after
+ * its creation; what an encoding needs besides is in its struct scratch. 3. Positions fit 32 bits:
+ * texts are shorter than 2 GiB.
  */
 #ifndef TEXT_TEXT_INTERNAL_H
 #define TEXT_TEXT_INTERNAL_H
@@ -39,7 +41,7 @@ struct vocab_slot {
 
 /* A two-way map between strings and ids. Strings are unique, ids too; both may be sparse. */
 struct vocab {
-	char *pool;          /* owned; every string is followed by a NUL */
+	char *pool; /* owned; every string is followed by a NUL */
 	size_t pool_len, pool_capacity;
 	struct span32 *span; /* owned; [n_ids]; off == UINT32_MAX where the id has no string */
 	size_t n_ids;
@@ -91,13 +93,14 @@ struct trie_entry {
 struct trie {
 	uint32_t *first; /* owned; [n_nodes] first child */
 	uint16_t *n_children;
-	uint8_t *byte;   /* the byte that leads to the node */
-	int32_t *value;  /* -1: no entry ends here */
+	uint8_t *byte;  /* the byte that leads to the node */
+	int32_t *value; /* -1: no entry ends here */
 	uint32_t n_nodes;
 	uint32_t root[256]; /* children of the root by byte; 0: none */
 };
 
-/* Sorts `entries`. Of entries with equal strings one is kept if all have the same value, else VB_EFORMAT. */
+/* Sorts `entries`. Of entries with equal strings one is kept if all have the same value, else
+ * VB_EFORMAT. */
 int trie_build(struct trie *t, struct trie_entry *entries, size_t n, const char *where);
 void trie_fini(struct trie *t);
 
@@ -125,8 +128,8 @@ static inline uint32_t trie_step(const struct trie *t, uint32_t node, uint8_t by
 struct scratch;
 struct regex;
 
-/* `pattern` as Oniguruma's Ruby syntax means it, which is what a tokenizer.json holds. VB_EUNSUPPORTED names
- * the pattern and what in it is not supported. */
+/* `pattern` as Oniguruma's Ruby syntax means it, which is what a tokenizer.json holds.
+ * VB_EUNSUPPORTED names the pattern and what in it is not supported. */
 int regex_compile(struct regex **out, const char *pattern, size_t n, const char *where);
 /* The PCRE2 pattern that stands for an Oniguruma pattern. */
 int regex_translate(const char *pattern, size_t n, const char *where, struct buf *out);
@@ -135,17 +138,19 @@ int regex_compile_own(struct regex **out, const char *pattern);
 void regex_destroy(struct regex **r);
 /* Grants s the work of matching over a text of n bytes. */
 void regex_grant(struct scratch *s, size_t n);
-/* The first match at or after `start`: *found, *begin, *end. Fails with VB_ELIMIT where the match takes too long. */
-int regex_search(const struct regex *r, struct scratch *s, const char *text, size_t n, size_t start, bool *found,
-		 size_t *begin, size_t *end);
+/* The first match at or after `start`: *found, *begin, *end. Fails with VB_ELIMIT where the match
+ * takes too long. */
+int regex_search(const struct regex *r, struct scratch *s, const char *text, size_t n, size_t start,
+		 bool *found, size_t *begin, size_t *end);
 
-/* Iterates over all matches as Oniguruma's users do: an empty match directly after a match is skipped. */
+/* Iterates over all matches as Oniguruma's users do: an empty match directly after a match is
+ * skipped. */
 struct regex_iter {
 	size_t at;       /* where the next search starts */
 	size_t last_end; /* end of the match before; SIZE_MAX: none yet */
 };
-int regex_next(const struct regex *r, struct scratch *s, const char *text, size_t n, struct regex_iter *it,
-	       bool *found, size_t *begin, size_t *end);
+int regex_next(const struct regex *r, struct scratch *s, const char *text, size_t n,
+	       struct regex_iter *it, bool *found, size_t *begin, size_t *end);
 
 /* ---- patterns: a literal string or a regular expression ---- */
 
@@ -158,15 +163,15 @@ struct pattern {
 /* From {"String": s} or {"Regex": s} under `key`. */
 int pattern_parse(struct pattern *p, const json_t *o, const char *what, const char *where);
 void pattern_fini(struct pattern *p);
-int pattern_next(const struct pattern *p, struct scratch *s, const char *text, size_t n, struct regex_iter *it,
-		 bool *found, size_t *begin, size_t *end);
+int pattern_next(const struct pattern *p, struct scratch *s, const char *text, size_t n,
+		 struct regex_iter *it, bool *found, size_t *begin, size_t *end);
 
 /* ---- scratch memory of one encoding (scratch.c) ---- */
 
 /* A run of the text under work. */
 struct piece {
 	uint32_t begin, end;
-	uint32_t zero; /* how many of its first bytes come from the first character of the whole text */
+	uint32_t zero; /* its first bytes that come from the whole text's first character */
 };
 
 struct pieces {
@@ -242,8 +247,8 @@ static inline unsigned utf8_at(const char *s, uint32_t *cp)
 		*cp = (uint32_t)(p[0] & 0x0f) << 12 | (uint32_t)(p[1] & 0x3f) << 6 | (p[2] & 0x3f);
 		return 3;
 	}
-	*cp = (uint32_t)(p[0] & 0x07) << 18 | (uint32_t)(p[1] & 0x3f) << 12 | (uint32_t)(p[2] & 0x3f) << 6 |
-	      (p[3] & 0x3f);
+	*cp = (uint32_t)(p[0] & 0x07) << 18 | (uint32_t)(p[1] & 0x3f) << 12 |
+	      (uint32_t)(p[2] & 0x3f) << 6 | (p[3] & 0x3f);
 	return 4;
 }
 
@@ -269,8 +274,8 @@ int utf8_append_lossy(struct buf *b, const char *s, size_t n);
 uint32_t byte_level_char(uint8_t byte);
 /* The byte that the code point stands for, -1 where none. */
 int byte_level_byte(uint32_t cp);
-/* Undoes byte-level characters: appends the bytes and returns true, or false (nothing appended, *rc set where
- * memory failed) where a character stands for no byte. */
+/* Undoes byte-level characters: appends the bytes and returns true, or false (nothing appended, *rc
+ * set where memory failed) where a character stands for no byte. */
 bool byte_level_undo(const char *s, size_t n, struct buf *out, int *rc);
 /* The byte of a token like <0x0A>; -1 where it is none. */
 int byte_token_value(const char *s, size_t n);
@@ -280,29 +285,31 @@ int byte_token_value(const char *s, size_t n);
 struct normalizer;
 int normalizer_parse(struct normalizer **out, const json_t *o, const char *where);
 void normalizer_destroy(struct normalizer **n);
-/* Normalises text[0..n). *result (in `s`, or the text itself where nothing changes) holds until the next call.
- * *zero is, in and out, as in struct piece. */
-int normalizer_apply(const struct normalizer *nz, struct scratch *s, const char *text, size_t n, const char **result,
-		     size_t *result_len, uint32_t *zero);
+/* Normalises text[0..n). *result (in `s`, or the text itself where nothing changes) holds until the
+ * next call. *zero is, in and out, as in struct piece. */
+int normalizer_apply(const struct normalizer *nz, struct scratch *s, const char *text, size_t n,
+		     const char **result, size_t *result_len, uint32_t *zero);
 
 struct pretokenizer;
 int pretokenizer_parse(struct pretokenizer **out, const json_t *o, const char *where);
 void pretokenizer_destroy(struct pretokenizer **p);
 /* True where the last step is ByteLevel. Such a step may be left to the model. */
 bool pretokenizer_ends_in_byte_level(const struct pretokenizer *p);
-/* Cuts text[0..n). With `defer_bytes` the pieces' text keeps its bytes where the last step would have turned them
- * into byte-level characters. *result is the text that s->pieces[0] cuts. */
-int pretokenizer_apply(const struct pretokenizer *p, struct scratch *s, const char *text, size_t n, uint32_t zero,
-		       bool defer_bytes, const char **result);
+/* Cuts text[0..n). With `defer_bytes` the pieces' text keeps its bytes where the last step would
+ * have turned them into byte-level characters. *result is the text that s->pieces[0] cuts. */
+int pretokenizer_apply(const struct pretokenizer *p, struct scratch *s, const char *text, size_t n,
+		       uint32_t zero, bool defer_bytes, const char **result);
 
 struct model;
 int model_parse(struct model **out, const json_t *o, const char *where);
 void model_destroy(struct model **m);
 const struct vocab *model_vocab(const struct model *m);
-/* Tells the model that its pieces are ByteLevel's; returns whether it takes them as raw bytes. Called once, at load. */
+/* Tells the model that its pieces are ByteLevel's; returns whether it takes them as raw bytes.
+ * Called once, at load. */
 int model_prepare(struct model *m, bool byte_level, bool *takes_bytes);
 /* Appends the ids of one piece, which is not empty. */
-int model_encode(const struct model *m, struct scratch *s, const char *text, size_t n, struct ids *out);
+int model_encode(const struct model *m, struct scratch *s, const char *text, size_t n,
+		 struct ids *out);
 
 struct bpe;
 int bpe_parse(struct bpe **out, const struct vocab *v, const json_t *o, const char *where);
@@ -314,12 +321,13 @@ struct unigram;
 /* Fills *v, which model.c owns. */
 int unigram_parse(struct unigram **out, struct vocab *v, const json_t *o, const char *where);
 void unigram_destroy(struct unigram **u);
-int unigram_encode(const struct unigram *u, struct scratch *s, const char *text, size_t n, struct ids *out);
+int unigram_encode(const struct unigram *u, struct scratch *s, const char *text, size_t n,
+		   struct ids *out);
 
 struct wordpiece;
 /* WordLevel, too: `whole_words`. */
-int wordpiece_parse(struct wordpiece **out, const struct vocab *v, bool whole_words, const json_t *o,
-		    const char *where);
+int wordpiece_parse(struct wordpiece **out, const struct vocab *v, bool whole_words,
+		    const json_t *o, const char *where);
 void wordpiece_destroy(struct wordpiece **w);
 int wordpiece_encode(const struct wordpiece *w, const char *text, size_t n, struct ids *out);
 
@@ -340,14 +348,15 @@ struct added_tokens {
 	struct trie raw, normal; /* matched in raw and in normalised text; values index `token` */
 	size_t n_raw, n_normal;
 	bool raw_first[256], normal_first[256]; /* bytes that some token begins with */
-	struct regex *word;                     /* one word character, as the Rust regex crate's \w */
-	int32_t *slot;                          /* owned; indices of `token` by the hash of their content; -1: empty */
+	struct regex *word; /* one word character, as the Rust regex crate's \w */
+	int32_t *slot;      /* owned; indices of `token` by the hash of their content; -1: empty */
 	size_t n_slots;
 	bool *taken; /* owned; [n_taken] ids that added tokens have */
 	size_t n_taken;
 };
 
-/* Collects; later entries with the same content replace earlier ones. An id of -1 takes the vocabulary's. */
+/* Collects; later entries with the same content replace earlier ones. An id of -1 takes the
+ * vocabulary's. */
 int added_tokens_put(struct added_tokens *a, const struct vocab *v, const struct added_token *token,
 		     const char *where);
 /* The flags and content of a JSON object, borrowed from it. */
@@ -359,10 +368,12 @@ void added_tokens_fini(struct added_tokens *a);
 const struct added_token *added_tokens_find(const struct added_tokens *a, const char *s, size_t n);
 
 /* A part of the text: a token (token != NULL), or text between tokens. */
-typedef int added_part_fn(void *context, const struct added_token *token, const char *text, size_t begin, size_t end);
+typedef int added_part_fn(void *context, const struct added_token *token, const char *text,
+			  size_t begin, size_t end);
 /* Calls fn for every part in order. */
-int added_tokens_split(const struct added_tokens *a, struct scratch *s, bool normalized, bool parse_special,
-		       const char *text, size_t n, added_part_fn *fn, void *context);
+int added_tokens_split(const struct added_tokens *a, struct scratch *s, bool normalized,
+		       bool parse_special, const char *text, size_t n, added_part_fn *fn,
+		       void *context);
 
 /* ---- post-processing (postprocess.c) ---- */
 
@@ -394,10 +405,10 @@ int decoder_token_bytes(const struct decoder *d, const char *token, size_t n, st
 struct token_info {
 	const char *text; /* borrowed from the vocabulary or the added token; NULL: no such token */
 	uint32_t len;
-	bool special;      /* declared special */
-	bool skip;         /* left out where special tokens are skipped */
+	bool special; /* declared special */
+	bool skip;    /* left out where special tokens are skipped */
 	bool added;
-	const char *shown; /* what decoding sees; differs from text for added tokens that are normalised */
+	const char *shown; /* what decoding sees: of normalised added tokens, the normal form */
 	uint32_t shown_len;
 };
 

@@ -36,7 +36,8 @@ static int put_added_tokens(struct tokenizer *t, const json_t *root, const char 
 	if (!list)
 		return VB_OK;
 	if (!json_is_array(list))
-		FAIL(VB_EFORMAT, "wrong type: %s: key \"added_tokens\": expected an array, found %s", where,
+		FAIL(VB_EFORMAT,
+		     "wrong type: %s: key \"added_tokens\": expected an array, found %s", where,
 		     json_kind(list));
 	size_t limit = t->vocab->n_ids + json_array_size(list) + MAX_ADDED_GAP;
 	json_array_foreach (list, i, v) {
@@ -69,11 +70,15 @@ static int make_info(struct tokenizer *t)
 	for (size_t i = 0; i < t->added.n; i++) {
 		const struct added_token *a = &t->added.token[i];
 		struct token_info *info = &t->info[a->id];
-		*info = (struct token_info){ .text = a->content, .len = (uint32_t)a->len, .added = true,
+		*info = (struct token_info){ .text = a->content,
+					     .len = (uint32_t)a->len,
+					     .added = true,
 					     .special = a->special,
 					     .shown = a->normal ? a->normal : a->content,
-					     .shown_len = (uint32_t)(a->normal ? a->normal_len : a->len) };
-		const struct added_token *same = added_tokens_find(&t->added, info->shown, info->shown_len);
+					     .shown_len = (uint32_t)(a->normal ? a->normal_len
+									       : a->len) };
+		const struct added_token *same =
+			added_tokens_find(&t->added, info->shown, info->shown_len);
 		info->skip = same && same->special;
 	}
 	return VB_OK;
@@ -85,7 +90,8 @@ static int load(struct tokenizer *t, const json_t *root, const json_t *config, c
 	const char *version;
 	t->bos = t->eos = -1;
 	if (!json_is_object(root))
-		FAIL(VB_EFORMAT, "wrong type: %s: expected an object, found %s", where, json_kind(root));
+		FAIL(VB_EFORMAT, "wrong type: %s: expected an object, found %s", where,
+		     json_kind(root));
 	TRY(json_get_str(root, "version", where, "1.0", &version));
 	if (strcmp(version, "1.0") != 0)
 		FAIL(VB_EUNSUPPORTED, "unsupported version: %s: \"%s\"", where, version);
@@ -103,14 +109,15 @@ static int load(struct tokenizer *t, const json_t *root, const json_t *config, c
 	TRY(make_info(t));
 	if (json_get(root, "post_processor"))
 		TRY(postprocess_parse(&t->post, json_get(root, "post_processor"), t->n_ids, where));
-	/* "truncation" and "padding" are left aside, as transformers does: they are for batches of training. */
+	/* "truncation" and "padding" are left aside, as transformers does: they are for batches of
+	 * training. */
 	bool byte_level = t->pretokenizer && pretokenizer_ends_in_byte_level(t->pretokenizer);
 	TRY(model_prepare(t->model, byte_level, &t->takes_bytes));
 	return config ? config_specials(t, config, config_where) : VB_OK;
 }
 
-static int create(struct tokenizer **out, const json_t *root, const json_t *config, const char *where,
-		  const char *config_where)
+static int create(struct tokenizer **out, const json_t *root, const json_t *config,
+		  const char *where, const char *config_where)
 {
 	struct tokenizer *t = mem_calloc(1, sizeof *t);
 	*out = t;
@@ -122,8 +129,8 @@ static int create(struct tokenizer **out, const json_t *root, const json_t *conf
 	return rc;
 }
 
-int tokenizer_from_json(struct tokenizer **out, const char *json, size_t json_len, const char *config_json,
-			size_t config_len, const char *where)
+int tokenizer_from_json(struct tokenizer **out, const char *json, size_t json_len,
+			const char *config_json, size_t config_len, const char *where)
 {
 	json_t *root = NULL, *config = NULL;
 	*out = NULL;
@@ -166,8 +173,8 @@ static int path_of(struct buf *path, const char *dir, const char *name)
 	return buf_printf(path, "%s/%s", dir, name);
 }
 
-static int open_dir(struct tokenizer **out, const char *dir, json_t **root, json_t **config, struct buf *path,
-		    struct buf *config_path)
+static int open_dir(struct tokenizer **out, const char *dir, json_t **root, json_t **config,
+		    struct buf *path, struct buf *config_path)
 {
 	char *jinja;
 	TRY(path_of(path, dir, "tokenizer.json"));
@@ -246,16 +253,20 @@ static int encode_text(struct encoding *e, const char *text, size_t n, uint32_t 
 	return VB_OK;
 }
 
-static int normalized_part(void *context, const struct added_token *token, const char *text, size_t begin, size_t end)
+static int normalized_part(void *context, const struct added_token *token, const char *text,
+			   size_t begin, size_t end)
 {
 	struct encoding *e = context;
 	if (token)
 		return ids_push(e->out, token->id);
-	uint32_t zero = e->zero <= begin ? 0 : e->zero < end ? e->zero - (uint32_t)begin : (uint32_t)(end - begin);
+	uint32_t zero = e->zero <= begin ? 0
+			: e->zero < end  ? e->zero - (uint32_t)begin
+					 : (uint32_t)(end - begin);
 	return encode_text(e, text + begin, end - begin, zero);
 }
 
-static int raw_part(void *context, const struct added_token *token, const char *text, size_t begin, size_t end)
+static int raw_part(void *context, const struct added_token *token, const char *text, size_t begin,
+		    size_t end)
 {
 	struct encoding *e = context;
 	if (token)
@@ -265,7 +276,8 @@ static int raw_part(void *context, const struct added_token *token, const char *
 	e->zero = begin == 0 ? utf8_len(text[0]) : 0;
 	if (e->t->normalizer)
 		TRY(normalizer_apply(e->t->normalizer, &e->s, normal, n, &normal, &n, &e->zero));
-	return added_tokens_split(&e->t->added, &e->s, true, e->parse_special, normal, n, normalized_part, e);
+	return added_tokens_split(&e->t->added, &e->s, true, e->parse_special, normal, n,
+				  normalized_part, e);
 }
 
 static int push_all(struct ids *out, const int32_t *id, size_t n)
@@ -275,7 +287,8 @@ static int push_all(struct ids *out, const int32_t *id, size_t n)
 	return VB_OK;
 }
 
-static int encode_valid(const struct tokenizer *t, const char *text, size_t n, unsigned flags, struct ids *out)
+static int encode_valid(const struct tokenizer *t, const char *text, size_t n, unsigned flags,
+			struct ids *out)
 {
 	struct encoding e = { .t = t, .out = out, .parse_special = flags & TOKENIZE_PARSE_SPECIAL };
 	bool add_special = flags & TOKENIZE_ADD_SPECIAL;
@@ -284,7 +297,8 @@ static int encode_valid(const struct tokenizer *t, const char *text, size_t n, u
 	regex_grant(&e.s, n);
 	int rc = add_special ? push_all(out, t->post.before, t->post.n_before) : VB_OK;
 	if (rc == VB_OK && n)
-		rc = added_tokens_split(&t->added, &e.s, false, e.parse_special, text, n, raw_part, &e);
+		rc = added_tokens_split(&t->added, &e.s, false, e.parse_special, text, n, raw_part,
+					&e);
 	if (rc == VB_OK && add_special)
 		rc = push_all(out, t->post.after, t->post.n_after);
 	if (rc)
@@ -293,7 +307,8 @@ static int encode_valid(const struct tokenizer *t, const char *text, size_t n, u
 	return rc;
 }
 
-int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, unsigned flags, struct ids *out)
+int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, unsigned flags,
+		     struct ids *out)
 {
 	if (n >= TEXT_MAX_BYTES)
 		FAIL(VB_ELIMIT, "text too long: %zu bytes: the tokeniser takes less than 2 GiB", n);
@@ -344,7 +359,8 @@ void detokenizer_destroy(struct detokenizer **d)
 int detokenizer_push(struct detokenizer *d, int32_t id, struct buf *out)
 {
 	if (id < 0 || (size_t)id >= d->t->n_ids)
-		FAIL(VB_EINVAL, "no such token: id %d: the vocabulary has 0 to %zu", id, d->t->n_ids - 1);
+		FAIL(VB_EINVAL, "no such token: id %d: the vocabulary has 0 to %zu", id,
+		     d->t->n_ids - 1);
 	const struct token_info *info = &d->t->info[id];
 	if (!info->text || (d->skip_special && info->skip))
 		return VB_OK; /* ids in a gap of the vocabulary have no text */
@@ -361,7 +377,8 @@ void detokenizer_reset(struct detokenizer *d)
 	decode_state_reset(d->state);
 }
 
-int tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, bool skip_special, struct buf *out)
+int tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, bool skip_special,
+		     struct buf *out)
 {
 	struct detokenizer *d;
 	TRY(detokenizer_create(&d, t, skip_special));

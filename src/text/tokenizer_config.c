@@ -1,5 +1,5 @@
-/* tokenizer_config.c - what tokenizer_config.json says besides tokenizer.json: more added tokens or other flags of them,
- * which tokens begin and end a text, and the chat template. */
+/* tokenizer_config.c - what tokenizer_config.json says besides tokenizer.json: more added tokens or
+ * other flags of them, which tokens begin and end a text, and the chat template. */
 #include "text_internal.h"
 
 #include "base/mem.h"
@@ -36,8 +36,8 @@ static const char *token_text(const json_t *v)
 	return json_string_value(v);
 }
 
-/* The tokens with a role are special, also where no list of added tokens has them. Those that the vocabulary lacks
- * (a padding token that was never trained) cannot occur and are passed over. */
+/* The tokens with a role are special, also where no list of added tokens has them. Those that the
+ * vocabulary lacks (a padding token that was never trained) cannot occur and are passed over. */
 static int special_by_role(struct tokenizer *t, const json_t *v, const char *where)
 {
 	const char *s = token_text(v);
@@ -55,12 +55,14 @@ int config_added_tokens(struct tokenizer *t, const json_t *config, const char *w
 	static const char *const roles[] = { "bos_token", "eos_token", "unk_token", "pad_token",
 					     "sep_token", "cls_token", "mask_token" };
 	if (!json_is_object(config))
-		FAIL(VB_EFORMAT, "wrong type: %s: expected an object, found %s", where, json_kind(config));
+		FAIL(VB_EFORMAT, "wrong type: %s: expected an object, found %s", where,
+		     json_kind(config));
 	const json_t *more = json_get(config, "added_tokens_decoder"), *v;
 	size_t i;
 	if (more && !json_is_object(more))
-		FAIL(VB_EFORMAT, "wrong type: %s: key \"added_tokens_decoder\": expected an object, found %s", where,
-		     json_kind(more));
+		FAIL(VB_EFORMAT,
+		     "wrong type: %s: key \"added_tokens_decoder\": expected an object, found %s",
+		     where, json_kind(more));
 	if (more)
 		TRY(added_tokens_decoder(t, more, where));
 	for (i = 0; i < sizeof roles / sizeof *roles; i++)
@@ -131,8 +133,9 @@ static int chat_template(struct tokenizer *t, const json_t *v, const char *where
 			return VB_OK;
 	}
 	if (!json_is_string(chosen))
-		FAIL(VB_EFORMAT, "wrong type: %s: key \"chat_template\": expected a string or a list, found %s", where,
-		     json_kind(chosen));
+		FAIL(VB_EFORMAT,
+		     "wrong type: %s: key \"chat_template\": expected a string or a list, found %s",
+		     where, json_kind(chosen));
 	t->chat_template = mem_strndup(json_string_value(chosen), json_string_length(chosen));
 	return t->chat_template ? VB_OK : VB_ENOMEM;
 }

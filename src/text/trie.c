@@ -55,8 +55,8 @@ int trie_build(struct trie *t, struct trie_entry *entries, size_t n, const char 
 		t->value[node] = -1;
 		while (r.lo < r.hi && entries[r.lo].n == r.depth) {
 			if (t->value[node] >= 0 && t->value[node] != entries[r.lo].value)
-				FAIL_TO(out, VB_EFORMAT, "a token stands twice: %s: \"%.*s\"", where,
-					(int)(r.depth > 80 ? 80 : r.depth), entries[r.lo].s);
+				FAIL_TO(out, VB_EFORMAT, "a token stands twice: %s: \"%.*s\"",
+					where, (int)(r.depth > 80 ? 80 : r.depth), entries[r.lo].s);
 			t->value[node] = entries[r.lo++].value;
 		}
 		t->first[node] = t->n_nodes;

@@ -9,8 +9,8 @@ bool is_space(uint32_t cp)
 {
 	if (cp < 0x80)
 		return cp == ' ' || (cp >= '\t' && cp <= '\r');
-	return cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 ||
-	       cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000;
+	return cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) ||
+	       cp == 0x2028 || cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000;
 }
 
 bool is_numeric(uint32_t cp)
@@ -37,8 +37,8 @@ bool is_nonspacing_mark(uint32_t cp)
 bool is_punctuation(uint32_t cp)
 {
 	if (cp < 0x80)
-		return (cp >= '!' && cp <= '/') || (cp >= ':' && cp <= '@') || (cp >= '[' && cp <= '`') ||
-		       (cp >= '{' && cp <= '~');
+		return (cp >= '!' && cp <= '/') || (cp >= ':' && cp <= '@') ||
+		       (cp >= '[' && cp <= '`') || (cp >= '{' && cp <= '~');
 	utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
 	return c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO;
 }
@@ -49,7 +49,8 @@ int buf_put_cp(struct buf *b, uint32_t cp)
 	return buf_append(b, s, (size_t)utf8_encode(cp, s));
 }
 
-/* Length of the longest prefix of s that begins some valid sequence, at least 1: what one U+FFFD stands for. */
+/* Length of the longest prefix of s that begins some valid sequence, at least 1: what one U+FFFD
+ * stands for. */
 static size_t bad_length(const char *s, size_t n)
 {
 	size_t len = 1;
@@ -77,7 +78,8 @@ int utf8_append_lossy(struct buf *b, const char *s, size_t n)
 	return buf_append(b, s + from, i - from);
 }
 
-/* GPT-2's alphabet: printable Latin-1 bytes stand for themselves, the 68 others for U+0100.. in order. */
+/* GPT-2's alphabet: printable Latin-1 bytes stand for themselves, the 68 others for U+0100.. in
+ * order. */
 static inline bool stands_for_itself(unsigned byte)
 {
 	return (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte != 0xad);

@@ -1,7 +1,9 @@
-/* unigram.c - the likeliest cut of a piece into tokens, by Viterbi's algorithm over a trie of the vocabulary.
+/* unigram.c - the likeliest cut of a piece into tokens, by Viterbi's algorithm over a trie of the
+ * vocabulary.
  *
- * A character that no token covers alone costs the lowest score less 10; runs of such are one unknown token, or bytes
- * where the model has byte fallback. Sums run from the left, as the reference's do, so that ties and roundings agree.
+ * A character that no token covers alone costs the lowest score less 10; runs of such are one
+ * unknown token, or bytes where the model has byte fallback. Sums run from the left, as the
+ * reference's do, so that ties and roundings agree.
  */
 #include "text_internal.h"
 
@@ -13,8 +15,8 @@
 #include <stdlib.h>
 
 #define UNKNOWN_PENALTY 10.0
-/* The work is the text's length times the longest token's. SentencePiece's own tokens have 16 characters at most
- * unless it is told otherwise. */
+/* The work is the text's length times the longest token's. SentencePiece's own tokens have 16
+ * characters at most unless it is told otherwise. */
 #define MAX_TOKEN_BYTES 1024
 
 struct unigram {
@@ -34,9 +36,10 @@ struct cell {
 	int32_t id;
 };
 
-/* The score as the reference reads it. Its JSON parser makes an integer of the digits and scales that by a power of
- * ten, which rounds twice where there are 17 digits; ties between cuts of a text can hang on that last bit. The digits
- * are those of the shortest decimal that stands for the number, which is what files of this kind hold. */
+/* The score as the reference reads it. Its JSON parser makes an integer of the digits and scales
+ * that by a power of ten, which rounds twice where there are 17 digits; ties between cuts of a text
+ * can hang on that last bit. The digits are those of the shortest decimal that stands for the
+ * number, which is what files of this kind hold. */
 static double read_score(const json_t *v)
 {
 	double exact = json_number_value(v);
@@ -72,12 +75,15 @@ static int read_vocab(struct unigram *u, struct vocab *v, const json_t *list, co
 	const json_t *entry;
 	json_array_foreach (list, i, entry) {
 		const json_t *token = json_array_get(entry, 0), *score = json_array_get(entry, 1);
-		if (json_array_size(entry) != 2 || !json_is_string(token) || !json_is_number(score) ||
-		    !isfinite(json_number_value(score)))
-			FAIL(VB_EFORMAT, "bad vocabulary: %s: entry %zu: expected [\"token\", score]", where, i);
+		if (json_array_size(entry) != 2 || !json_is_string(token) ||
+		    !json_is_number(score) || !isfinite(json_number_value(score)))
+			FAIL(VB_EFORMAT,
+			     "bad vocabulary: %s: entry %zu: expected [\"token\", score]", where,
+			     i);
 		if (json_string_length(token) > MAX_TOKEN_BYTES)
-			FAIL(VB_EUNSUPPORTED, "token too long: %s: entry %zu: %zu bytes, at most %d are taken", where, i,
-			     json_string_length(token), MAX_TOKEN_BYTES);
+			FAIL(VB_EUNSUPPORTED,
+			     "token too long: %s: entry %zu: %zu bytes, at most %d are taken",
+			     where, i, json_string_length(token), MAX_TOKEN_BYTES);
 		bytes += json_string_length(token);
 	}
 	TRY(vocab_init(v, n, n, bytes));
@@ -94,12 +100,15 @@ static int read_vocab(struct unigram *u, struct vocab *v, const json_t *list, co
 		const json_t *token = json_array_get(entry, 0);
 		u->score[i] = read_score(json_array_get(entry, 1));
 		min = u->score[i] < min ? u->score[i] : min;
-		rc = vocab_add(v, (int32_t)i, json_string_value(token), json_string_length(token), where);
+		rc = vocab_add(v, (int32_t)i, json_string_value(token), json_string_length(token),
+			       where);
 		if (rc)
 			break;
 		if (json_string_length(token))
-			sorted[n_sorted++] = (struct trie_entry){ json_string_value(token),
-								  (uint32_t)json_string_length(token), (int32_t)i };
+			sorted[n_sorted++] =
+				(struct trie_entry){ json_string_value(token),
+						     (uint32_t)json_string_length(token),
+						     (int32_t)i };
 	}
 	u->unk_score = min - UNKNOWN_PENALTY;
 	if (rc == VB_OK)
@@ -112,7 +121,8 @@ static int read_model(struct unigram *u, struct vocab *v, const json_t *o, const
 {
 	const json_t *list = json_get(o, "vocab");
 	if (!json_is_array(list) || json_array_size(list) == 0)
-		FAIL(VB_EFORMAT, "wrong type: %s: key \"vocab\": expected an array of tokens, found %s", where,
+		FAIL(VB_EFORMAT,
+		     "wrong type: %s: key \"vocab\": expected an array of tokens, found %s", where,
 		     json_is_array(list) ? "an empty one" : json_kind(list));
 	int64_t unk;
 	TRY(json_get_i64(o, "unk_id", where, 0, (int64_t)json_array_size(list) - 1, -1, &unk));
@@ -177,7 +187,9 @@ static int best_path(const struct unigram *u, struct cell *cell, const char *tex
 		}
 		if (!covered) {
 			if (u->unk_id < 0)
-				FAIL(VB_EFORMAT, "unknown character, and the vocabulary has no unknown token: byte %zu",
+				FAIL(VB_EFORMAT,
+				     "unknown character, and the vocabulary has no unknown token: "
+				     "byte %zu",
 				     at);
 			offer(&cell[at + len], u->unk_score + here, (uint32_t)at, u->unk_id);
 		}
@@ -186,7 +198,7 @@ static int best_path(const struct unigram *u, struct cell *cell, const char *tex
 	return VB_OK;
 }
 
-/* A run of unknown characters: a token of that text by chance, or its bytes, or one unknown token. */
+/* A run of unknown characters: a token of that text by chance, or bytes, or one unknown token. */
 static int push_unknown(const struct unigram *u, const char *text, size_t n, struct ids *out)
 {
 	int32_t id = vocab_find(u->vocab, text, n);
@@ -202,13 +214,15 @@ static int push_unknown(const struct unigram *u, const char *text, size_t n, str
 	return VB_OK;
 }
 
-int unigram_encode(const struct unigram *u, struct scratch *s, const char *text, size_t n, struct ids *out)
+int unigram_encode(const struct unigram *u, struct scratch *s, const char *text, size_t n,
+		   struct ids *out)
 {
 	struct cell *cell = s->path;
 	TRY(scratch_grow(&cell, &s->path_capacity, n + 1, sizeof *cell));
 	s->path = cell;
 	TRY(best_path(u, cell, text, n));
-	/* The path is known from its end; turned round, `from` leads from each token's beginning to its end. */
+	/* The path is known from its end; turned round, `from` leads from each token's beginning to
+	 * its end. */
 	uint32_t end = (uint32_t)n;
 	for (uint32_t at = cell[n].from, before;; at = before) {
 		before = cell[at].from;

@@ -51,7 +51,8 @@ int vocab_init(struct vocab *v, size_t n_ids, size_t n_strings, size_t pool_byte
 {
 	memset(v, 0, sizeof *v);
 	if (n_ids > INT32_MAX || n_strings > MAX_TOKENS || pool_bytes > UINT32_MAX / 2)
-		FAIL(VB_ELIMIT, "vocabulary too large: %zu tokens, %zu bytes", n_strings, pool_bytes);
+		FAIL(VB_ELIMIT, "vocabulary too large: %zu tokens, %zu bytes", n_strings,
+		     pool_bytes);
 	v->n_ids = n_ids;
 	v->pool_capacity = pool_bytes + n_strings;
 	uint32_t slots = 16;
@@ -82,14 +83,15 @@ int vocab_add(struct vocab *v, int32_t id, const char *s, size_t n, const char *
 {
 	CHECK(id >= 0 && (size_t)id < v->n_ids && n < v->pool_capacity - v->pool_len);
 	if (vocab_has(v, id))
-		FAIL(VB_EFORMAT, "two tokens have one id: %s: \"%.80s\" and \"%.80s\" are both %d", where,
-		     v->pool + v->span[id].off, s, id);
+		FAIL(VB_EFORMAT, "two tokens have one id: %s: \"%.80s\" and \"%.80s\" are both %d",
+		     where, v->pool + v->span[id].off, s, id);
 	uint32_t hash = hash_bytes(s, n);
 	uint32_t i = hash & v->mask;
 	for (; v->slot[i].id >= 0; i = (i + 1) & v->mask) {
 		const struct span32 *o = &v->span[v->slot[i].id];
 		if (v->slot[i].hash == hash && o->len == n && memcmp(v->pool + o->off, s, n) == 0)
-			FAIL(VB_EFORMAT, "a token stands twice in the vocabulary: %s: \"%.80s\" is %d and %d",
+			FAIL(VB_EFORMAT,
+			     "a token stands twice in the vocabulary: %s: \"%.80s\" is %d and %d",
 			     where, s, v->slot[i].id, id);
 	}
 	CHECK(v->count < v->mask);
@@ -120,11 +122,12 @@ int32_t vocab_find(const struct vocab *v, const char *s, size_t n)
 int json_id(const json_t *value, size_t limit, const char *what, const char *where, int32_t *out)
 {
 	if (!json_is_integer(value))
-		FAIL(VB_EFORMAT, "id is no integer: %s: %s: found %s", where, what, json_kind(value));
+		FAIL(VB_EFORMAT, "id is no integer: %s: %s: found %s", where, what,
+		     json_kind(value));
 	json_int_t id = json_integer_value(value);
 	if (id < 0 || (uint64_t)id >= limit || id > INT32_MAX)
-		FAIL(VB_EFORMAT, "id out of range: %s: %s: %lld, expected 0 to %zu", where, what, (long long)id,
-		     limit - 1);
+		FAIL(VB_EFORMAT, "id out of range: %s: %s: %lld, expected 0 to %zu", where, what,
+		     (long long)id, limit - 1);
 	*out = (int32_t)id;
 	return VB_OK;
 }
@@ -133,11 +136,12 @@ int vocab_from_object(struct vocab *v, const json_t *model, const char *where)
 {
 	json_t *o = json_get(model, "vocab");
 	if (!json_is_object(o))
-		FAIL(VB_EFORMAT, "wrong type: %s: key \"vocab\": expected an object, found %s", where, json_kind(o));
+		FAIL(VB_EFORMAT, "wrong type: %s: key \"vocab\": expected an object, found %s",
+		     where, json_kind(o));
 	size_t count = json_object_size(o), bytes = 0;
 	if (count > MAX_TOKENS)
-		FAIL(VB_ELIMIT, "vocabulary too large: %s: %zu tokens, at most %zu are taken", where, count,
-		     MAX_TOKENS);
+		FAIL(VB_ELIMIT, "vocabulary too large: %s: %zu tokens, at most %zu are taken",
+		     where, count, MAX_TOKENS);
 	int32_t max_id = -1;
 	const char *key;
 	size_t len;
@@ -157,7 +161,8 @@ int vocab_from_object(struct vocab *v, const json_t *model, const char *where)
 int json_component(const json_t *o, const char *what, const char *where, const char **out)
 {
 	if (!json_is_object(o))
-		FAIL(VB_EFORMAT, "wrong type: %s: %s: expected an object, found %s", where, what, json_kind(o));
+		FAIL(VB_EFORMAT, "wrong type: %s: %s: expected an object, found %s", where, what,
+		     json_kind(o));
 	TRY(json_get_str(o, "type", where, NULL, out));
 	if (!*out)
 		FAIL(VB_EFORMAT, "missing key: %s: \"type\" of the %s", where, what);
@@ -168,7 +173,8 @@ int json_need_text(const json_t *o, const char *key, const char *where, const ch
 {
 	const json_t *v = json_get(o, key);
 	if (!json_is_string(v))
-		FAIL(VB_EFORMAT, "wrong type: %s: key \"%s\": expected a string, found %s", where, key, json_kind(v));
+		FAIL(VB_EFORMAT, "wrong type: %s: key \"%s\": expected a string, found %s", where,
+		     key, json_kind(v));
 	*s = json_string_value(v);
 	*n = json_string_length(v);
 	return VB_OK;

@@ -1,4 +1,5 @@
-/* wordpiece.c - WordPiece, the longest token first, and WordLevel, where a piece is a token or unknown. */
+/* wordpiece.c - WordPiece, the longest token first, and WordLevel, where a piece is a token or
+ * unknown. */
 #include "text_internal.h"
 
 #include "base/mem.h"
@@ -13,7 +14,8 @@ struct wordpiece {
 	int32_t unk_id;
 };
 
-static int build(struct trie *t, const struct vocab *v, const char *prefix, size_t prefix_len, const char *where)
+static int build(struct trie *t, const struct vocab *v, const char *prefix, size_t prefix_len,
+		 const char *where)
 {
 	struct trie_entry *e = mem_alloc(v->count * sizeof *e);
 	if (!e)
@@ -25,7 +27,8 @@ static int build(struct trie *t, const struct vocab *v, const char *prefix, size
 			continue;
 		const char *s = vocab_text(v, id, &n);
 		if (n > prefix_len && memcmp(s, prefix, prefix_len) == 0)
-			e[n_entries++] = (struct trie_entry){ s + prefix_len, (uint32_t)(n - prefix_len), id };
+			e[n_entries++] = (struct trie_entry){ s + prefix_len,
+							      (uint32_t)(n - prefix_len), id };
 	}
 	int rc = trie_build(t, e, n_entries, where);
 	mem_free(e);
@@ -51,7 +54,8 @@ static int read_wordpiece(struct wordpiece *w, const json_t *o, const char *wher
 	return build(&w->rest, w->vocab, s, n, where);
 }
 
-int wordpiece_parse(struct wordpiece **out, const struct vocab *v, bool whole_words, const json_t *o, const char *where)
+int wordpiece_parse(struct wordpiece **out, const struct vocab *v, bool whole_words,
+		    const json_t *o, const char *where)
 {
 	struct wordpiece *w = mem_calloc(1, sizeof *w);
 	*out = w;
@@ -79,7 +83,9 @@ void wordpiece_destroy(struct wordpiece **w)
 static int push_unknown(const struct wordpiece *w, struct ids *out)
 {
 	if (w->unk_id < 0)
-		FAIL(VB_EFORMAT, "unknown word, and the unknown token \"%s\" is not in the vocabulary", w->unk_token);
+		FAIL(VB_EFORMAT,
+		     "unknown word, and the unknown token \"%s\" is not in the vocabulary",
+		     w->unk_token);
 	return ids_push(out, w->unk_id);
 }
 

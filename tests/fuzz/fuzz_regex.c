@@ -1,4 +1,5 @@
-/* A pattern, a NUL, a text: what compiles must find matches in order, at borders of characters, within the text. */
+/* A pattern, a NUL, a text: what compiles must find matches in order, at borders of characters,
+ * within the text. */
 #include "base/status.h"
 #include "base/utf8.h"
 #include "text/text_internal.h"

@@ -1,4 +1,5 @@
-/* tokenizer.json: any bytes. What is accepted must encode and decode without harm, whatever it means. */
+/* tokenizer.json: any bytes. What is accepted must encode and decode without harm, whatever it
+ * means. */
 #include "base/status.h"
 #include "text/text.h"
 
@@ -20,7 +21,8 @@ static void encode_and_decode(const struct tokenizer *t, const char *text, size_
 	struct detokenizer *d;
 	buf_init(&whole, 1 << 20);
 	buf_init(&steps, 1 << 20);
-	if (tokenizer_encode(t, text, n, TOKENIZE_ADD_SPECIAL | TOKENIZE_PARSE_SPECIAL, &ids) != VB_OK)
+	if (tokenizer_encode(t, text, n, TOKENIZE_ADD_SPECIAL | TOKENIZE_PARSE_SPECIAL, &ids) !=
+	    VB_OK)
 		check(*vb_errmsg() && ids.n == 0);
 	for (size_t i = 0; i < ids.n; i++)
 		check(ids.id[i] >= 0 && ids.id[i] < tokenizer_vocab_size(t));
@@ -31,7 +33,8 @@ static void encode_and_decode(const struct tokenizer *t, const char *text, size_
 	if (rc_steps == VB_OK)
 		rc_steps = detokenizer_flush(d, &steps);
 	check((rc == VB_OK) == (rc_steps == VB_OK));
-	check(rc || (whole.len == steps.len && (!whole.len || memcmp(whole.data, steps.data, whole.len) == 0)));
+	check(rc || (whole.len == steps.len &&
+		     (!whole.len || memcmp(whole.data, steps.data, whole.len) == 0)));
 	detokenizer_destroy(&d);
 	ids_fini(&ids);
 	buf_fini(&whole);
@@ -40,9 +43,12 @@ static void encode_and_decode(const struct tokenizer *t, const char *text, size_
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const char *const texts[] = { "", "abab <s>", " \xe2\x96\x81\xc3\xa9\xf0\x9f\x98\x80\xff\x00z", "a'b c\n\n12  .\t" };
+	static const char *const texts[] = { "", "abab <s>",
+					     " \xe2\x96\x81\xc3\xa9\xf0\x9f\x98\x80\xff\x00z",
+					     "a'b c\n\n12  .\t" };
 	struct tokenizer *t = NULL;
-	if (tokenizer_from_json(&t, (const char *)data, size, NULL, 0, "fuzz/tokenizer.json") != VB_OK) {
+	if (tokenizer_from_json(&t, (const char *)data, size, NULL, 0, "fuzz/tokenizer.json") !=
+	    VB_OK) {
 		check(t == NULL && *vb_errmsg());
 		return 0;
 	}

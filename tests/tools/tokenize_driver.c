@@ -1,10 +1,12 @@
-/* tokenize_driver.c - encodes and decodes what another program sends, so that it can compare with a reference.
+/* tokenize_driver.c - encodes and decodes what another program sends, so that it can compare with a
+ * reference.
  *
  * usage: tokenize_driver TOKENIZER_JSON [TOKENIZER_CONFIG_JSON]
- * Input, again and again: one byte 'e' (a text follows) or 'd' (ids follow, int32 each), one byte of tokenize_flags,
- * a 32-bit length in bytes, and that many bytes; numbers little endian. For each, lines on stdout: of 'e' the ids; then
- * of both the decoded text in hexadecimal, with and without special tokens. A text that cannot be encoded or decoded
- * gives a line "! message". Every decoding is done whole and in steps; a difference ends the program with status 3.
+ * Input, again and again: one byte 'e' (a text follows) or 'd' (ids follow, int32 each), one byte
+ * of tokenize_flags, a 32-bit length in bytes, and that many bytes; numbers little endian. For
+ * each, lines on stdout: of 'e' the ids; then of both the decoded text in hexadecimal, with and
+ * without special tokens. A text that cannot be encoded or decoded gives a line "! message". Every
+ * decoding is done whole and in steps; a difference ends the program with status 3.
  */
 #include "base/mem.h"
 #include "base/status.h"
@@ -36,7 +38,8 @@ static char *read_file(const char *path, size_t *n)
 	return text;
 }
 
-static int decode_in_steps(const struct tokenizer *t, const struct ids *ids, bool skip, struct buf *out)
+static int decode_in_steps(const struct tokenizer *t, const struct ids *ids, bool skip,
+			   struct buf *out)
 {
 	struct detokenizer *d;
 	TRY(detokenizer_create(&d, t, skip));
@@ -44,7 +47,8 @@ static int decode_in_steps(const struct tokenizer *t, const struct ids *ids, boo
 	for (size_t i = 0; i < ids->n && rc == VB_OK; i++) {
 		size_t before = out->len;
 		rc = detokenizer_push(d, ids->id[i], out);
-		if (rc == VB_OK && out->len > before && !utf8_valid(out->data + before, out->len - before)) {
+		if (rc == VB_OK && out->len > before &&
+		    !utf8_valid(out->data + before, out->len - before)) {
 			printf("! a step ended inside a character\n");
 			exit(3);
 		}
@@ -65,7 +69,8 @@ static void print_decoded(const struct tokenizer *t, const struct ids *ids, bool
 		rc = decode_in_steps(t, ids, skip, &steps);
 	if (rc) {
 		printf("! %s\n", vb_errmsg());
-	} else if (whole.len != steps.len || (whole.len && memcmp(whole.data, steps.data, whole.len) != 0)) {
+	} else if (whole.len != steps.len ||
+		   (whole.len && memcmp(whole.data, steps.data, whole.len) != 0)) {
 		printf("! whole and stepwise decoding differ\n");
 		exit(3);
 	} else {
@@ -106,7 +111,8 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		return 2;
 	size_t n, n_config = 0;
-	char *json = read_file(argv[1], &n), *config = argc > 2 ? read_file(argv[2], &n_config) : NULL;
+	char *json = read_file(argv[1], &n),
+	     *config = argc > 2 ? read_file(argv[2], &n_config) : NULL;
 	struct tokenizer *t;
 	int rc = tokenizer_from_json(&t, json, n, config, n_config, argv[1]);
 	mem_free(json);

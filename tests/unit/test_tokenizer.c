@@ -1,6 +1,6 @@
-/* The tokeniser: published vocabularies (every case of VERBATIM_TEST_DATA/tokenizers), merging against a naive one,
- * special tokens, streaming, worst cases. Components are compared with a reference in tests/system/test_tokenizers.py,
- * hostile files are in test_tokenizer_hostile.c. */
+/* The tokeniser: published vocabularies (every case of VERBATIM_TEST_DATA/tokenizers), merging
+ * against a naive one, special tokens, streaming, worst cases. Components are compared with a
+ * reference in tests/system/test_tokenizers.py, hostile files are in test_tokenizer_hostile.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,7 +44,8 @@ static void check_case(const struct tokenizer *t, struct detokenizer *d, const j
 	buf_init(&whole, 1 << 24);
 	buf_init(&steps, 1 << 24);
 	assert_int_equal(tokenizer_encode(t, json_string_value(text), json_string_length(text),
-					  TOKENIZE_PARSE_SPECIAL, &ids), VB_OK);
+					  TOKENIZE_PARSE_SPECIAL, &ids),
+			 VB_OK);
 	check_ids(&ids, json_get(c, "ids"), json_string_value(text));
 	assert_int_equal(tokenizer_decode(t, ids.id, ids.n, false, &whole), VB_OK);
 	for (size_t i = 0; i < ids.n; i++)
@@ -95,22 +96,38 @@ static void test_published(void **state)
 	static const char *const names[] = { "gpt-2", "deepseek-llm", "llama-spm" };
 	const char *data = getenv("VERBATIM_TEST_DATA");
 	if (!data) {
-		print_message("skipped: VERBATIM_TEST_DATA does not name a folder with tokenizers/\n");
+		print_message(
+			"skipped: VERBATIM_TEST_DATA does not name a folder with tokenizers/\n");
 		skip();
 	}
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		check_model(data, names[i]);
 }
 
+/* JSON is written with ' for " below. */
+static char *quoted(const char *json)
+{
+	char *text = mem_strdup(json);
+	assert_non_null(text);
+	for (char *c = text; *c; c++)
+		*c = *c == '\'' ? '"' : *c;
+	return text;
+}
+
 static struct tokenizer *load(const char *json, const char *config)
 {
 	struct tokenizer *t;
-	if (tokenizer_from_json(&t, json, strlen(json), config, config ? strlen(config) : 0, "t.json") != VB_OK)
+	char *text = quoted(json), *config_text = quoted(config ? config : "");
+	if (tokenizer_from_json(&t, text, strlen(text), config ? config_text : NULL,
+				strlen(config_text), "t.json") != VB_OK)
 		fail_msg("%s", vb_errmsg());
+	mem_free(text);
+	mem_free(config_text);
 	return t;
 }
 
-static void expect(const struct tokenizer *t, const char *text, unsigned flags, size_t n, const int32_t *want)
+static void expect(const struct tokenizer *t, const char *text, unsigned flags, size_t n,
+		   const int32_t *want)
 {
 	struct ids ids = { 0 };
 	assert_int_equal(tokenizer_encode(t, text, strlen(text), flags, &ids), VB_OK);
@@ -125,8 +142,9 @@ static void expect(const struct tokenizer *t, const char *text, unsigned flags, 
 	ids_fini(&ids);
 }
 
-#define EXPECT(t, text, flags, ...)                                                                     \
-	expect(t, text, flags, sizeof((int32_t[]){ __VA_ARGS__ }) / sizeof(int32_t), (int32_t[]){ __VA_ARGS__ })
+#define EXPECT(t, text, flags, ...)                                                                \
+	expect(t, text, flags, sizeof((int32_t[]){ __VA_ARGS__ }) / sizeof(int32_t),               \
+	       (int32_t[]){ __VA_ARGS__ })
 
 /* ---- merging ---- */
 
@@ -147,7 +165,8 @@ static void make_random_bpe(struct random_bpe *r, uint64_t seed)
 		snprintf(r->token[i], sizeof r->token[i], "%c", 'a' + i);
 	for (uint64_t draw = 0; r->n_tokens < N_LETTERS + N_MERGES; draw += 2) {
 		uint32_t n = (uint32_t)r->n_tokens;
-		int left = (int)(rng_u32(seed, RNG_TEST, draw, 0) % n), right = (int)(rng_u32(seed, RNG_TEST, draw, 1) % n);
+		int left = (int)(rng_u32(seed, RNG_TEST, draw, 0) % n),
+		    right = (int)(rng_u32(seed, RNG_TEST, draw, 1) % n);
 		char joined[130];
 		snprintf(joined, sizeof joined, "%s%s", r->token[left], r->token[right]);
 		bool known = strlen(joined) > 40;
@@ -166,12 +185,14 @@ static struct tokenizer *load_random_bpe(const struct random_bpe *r)
 {
 	struct buf json;
 	buf_init(&json, 1 << 20);
-	assert_int_equal(buf_puts(&json, "{\"model\":{\"type\":\"BPE\",\"vocab\":{"), VB_OK);
+	assert_int_equal(buf_puts(&json, "{'model':{'type':'BPE','vocab':{"), VB_OK);
 	for (int i = 0; i < r->n_tokens; i++)
-		assert_int_equal(buf_printf(&json, "%s\"%s\":%d", i ? "," : "", r->token[i], i), VB_OK);
-	assert_int_equal(buf_puts(&json, "},\"merges\":["), VB_OK);
+		assert_int_equal(buf_printf(&json, "%s'%s':%d", i ? "," : "", r->token[i], i),
+				 VB_OK);
+	assert_int_equal(buf_puts(&json, "},'merges':["), VB_OK);
 	for (int i = 0; i < N_MERGES; i++)
-		assert_int_equal(buf_printf(&json, "%s\"%s %s\"", i ? "," : "", r->token[r->left[i]], r->token[r->right[i]]),
+		assert_int_equal(buf_printf(&json, "%s'%s %s'", i ? "," : "", r->token[r->left[i]],
+					    r->token[r->right[i]]),
 				 VB_OK);
 	assert_int_equal(buf_puts(&json, "]}}"), VB_OK);
 	struct tokenizer *t = load(json.data, NULL);
@@ -212,7 +233,9 @@ static void test_merging(void **state)
 			int32_t want[200];
 			size_t n = 1 + rng_u32(seed, RNG_TEST, round, 100) % (round % 2 ? 200 : 30);
 			for (size_t i = 0; i < n; i++) {
-				want[i] = (int32_t)(rng_u32(seed, RNG_TEST, round, 1000 + (uint32_t)i) % N_LETTERS);
+				want[i] = (int32_t)(rng_u32(seed, RNG_TEST, round,
+							    1000 + (uint32_t)i) %
+						    N_LETTERS);
 				text[i] = (char)('a' + want[i]);
 			}
 			text[n] = '\0';
@@ -231,12 +254,13 @@ static void test_merging(void **state)
 
 /* ---- special tokens and tokenizer_config.json ---- */
 
-#define SMALL                                                                                                   \
-	"{\"added_tokens\":[{\"id\":4,\"content\":\"<s>\",\"special\":true},{\"id\":5,\"content\":\"</s>\",\"special\":true}," \
-	"{\"id\":6,\"content\":\"<t>\",\"special\":false}],\"decoder\":{\"type\":\"Fuse\"},\"post_processor\":{\"type\":"     \
-	"\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\","   \
-	"\"type_id\":0}}],\"pair\":[],\"special_tokens\":{\"<s>\":{\"id\":\"<s>\",\"ids\":[4],\"tokens\":[\"<s>\"]}}},"      \
-	"\"model\":{\"type\":\"BPE\",\"vocab\":{\"<\":0,\"s\":1,\">\":2,\"/\":3,\"t\":7},\"merges\":[]}}"
+#define SMALL                                                                                      \
+	"{'added_tokens':[{'id':4,'content':'<s>','special':true},"                                \
+	"{'id':5,'content':'</s>','special':true},{'id':6,'content':'<t>','special':false}],"      \
+	"'decoder':{'type':'Fuse'},'post_processor':{'type':'TemplateProcessing','single':["       \
+	"{'SpecialToken':{'id':'<s>','type_id':0}},{'Sequence':{'id':'A','type_id':0}}],"          \
+	"'pair':[],'special_tokens':{'<s>':{'id':'<s>','ids':[4],'tokens':['<s>']}}},"             \
+	"'model':{'type':'BPE','vocab':{'<':0,'s':1,'>':2,'/':3,'t':7},'merges':[]}}"
 
 static void test_special_tokens(void **state)
 {
@@ -255,16 +279,19 @@ static void test_special_tokens(void **state)
 	assert_string_equal(tokenizer_token(t, 6), "<t>");
 	assert_null(tokenizer_token(t, 8));
 	assert_null(tokenizer_token(t, -1));
-	assert_true(tokenizer_is_special(t, 4) && !tokenizer_is_special(t, 6) && !tokenizer_is_special(t, 99));
+	assert_true(tokenizer_is_special(t, 4) && !tokenizer_is_special(t, 6) &&
+		    !tokenizer_is_special(t, 99));
 	assert_int_equal(tokenizer_bos(t), -1);
 	assert_int_equal(tokenizer_eos(t), -1);
 	assert_null(tokenizer_chat_template(t));
 	struct buf out;
 	buf_init(&out, 100);
-	assert_int_equal(tokenizer_decode(t, (const int32_t[]){ 4, 1, 6, 5 }, 4, false, &out), VB_OK);
+	assert_int_equal(tokenizer_decode(t, (const int32_t[]){ 4, 1, 6, 5 }, 4, false, &out),
+			 VB_OK);
 	assert_string_equal(out.data, "<s>s<t></s>");
 	buf_clear(&out);
-	assert_int_equal(tokenizer_decode(t, (const int32_t[]){ 4, 1, 6, 5 }, 4, true, &out), VB_OK);
+	assert_int_equal(tokenizer_decode(t, (const int32_t[]){ 4, 1, 6, 5 }, 4, true, &out),
+			 VB_OK);
 	assert_string_equal(out.data, "s<t>");
 	assert_int_equal(tokenizer_decode(t, (const int32_t[]){ 8 }, 1, true, &out), VB_EINVAL);
 	buf_fini(&out);
@@ -274,31 +301,38 @@ static void test_special_tokens(void **state)
 static void test_config(void **state)
 {
 	(void)state;
-	struct tokenizer *t = load(SMALL, "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"},\"chat_template\":\"x\"}");
+	struct tokenizer *t = load(
+		SMALL, "{'bos_token':'<s>','eos_token':{'content':'</s>'},'chat_template':'x'}");
 	assert_int_equal(tokenizer_bos(t), 4);
 	assert_int_equal(tokenizer_eos(t), 5);
 	assert_string_equal(tokenizer_chat_template(t), "x");
 	EXPECT(t, "s", TOKENIZE_ADD_SPECIAL, 4, 1); /* as the post-processor says */
 	tokenizer_destroy(&t);
-	t = load(SMALL, "{\"bos_token\":\"<s>\",\"eos_token\":\"</s>\",\"add_bos_token\":true,\"add_eos_token\":true}");
+	t = load(
+		SMALL,
+		"{'bos_token':'<s>','eos_token':'</s>','add_bos_token':true,'add_eos_token':true}");
 	EXPECT(t, "s", TOKENIZE_ADD_SPECIAL, 4, 1, 5);
 	EXPECT(t, "s", 0, 1);
 	tokenizer_destroy(&t);
-	t = load(SMALL, "{\"bos_token\":\"<s>\",\"add_bos_token\":false}");
+	t = load(SMALL, "{'bos_token':'<s>','add_bos_token':false}");
 	EXPECT(t, "s", TOKENIZE_ADD_SPECIAL, 1);
 	tokenizer_destroy(&t);
 	/* Another token, another flag of a known one, and a token that its role makes special. */
-	t = load(SMALL, "{\"added_tokens_decoder\":{\"8\":{\"content\":\"ss\",\"special\":true},\"6\":{\"content\":\"<t>\","
-			"\"special\":true}},\"eos_token\":\"/\",\"pad_token\":\"never trained\"}");
+	t = load(
+		SMALL,
+		"{'added_tokens_decoder':{'8':{'content':'ss','special':true},'6':{'content':'<t>',"
+		"'special':true}},'eos_token':'/','pad_token':'never trained'}");
 	EXPECT(t, "ss<t>/", TOKENIZE_PARSE_SPECIAL, 8, 6, 3);
 	EXPECT(t, "ss<t>/", 0, 1, 1, 0, 7, 2, 3);
-	assert_true(tokenizer_is_special(t, 8) && tokenizer_is_special(t, 6) && tokenizer_is_special(t, 3));
+	assert_true(tokenizer_is_special(t, 8) && tokenizer_is_special(t, 6) &&
+		    tokenizer_is_special(t, 3));
 	assert_int_equal(tokenizer_eos(t), 3);
 	tokenizer_destroy(&t);
-	t = load(SMALL, "{\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"y\"},{\"name\":\"default\",\"template\":\"z\"}]}");
+	t = load(SMALL, "{'chat_template':[{'name':'tool_use','template':'y'},{'name':'default','"
+			"template':'z'}]}");
 	assert_string_equal(tokenizer_chat_template(t), "z");
 	tokenizer_destroy(&t);
-	t = load(SMALL, "{\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"y\"}]}");
+	t = load(SMALL, "{'chat_template':[{'name':'tool_use','template':'y'}]}");
 	assert_null(tokenizer_chat_template(t));
 	tokenizer_destroy(&t);
 }
@@ -309,7 +343,9 @@ static void write_file(const char *dir, const char *name, const char *text)
 	snprintf(path, sizeof path, "%s/%s", dir, name);
 	FILE *f = fopen(path, "wb");
 	assert_non_null(f);
-	assert_true(fputs(text, f) >= 0);
+	char *json = quoted(text);
+	assert_true(fputs(json, f) >= 0);
+	mem_free(json);
 	fclose(f);
 }
 
@@ -317,7 +353,8 @@ static void test_open(void **state)
 {
 	(void)state;
 	char dir[] = "/tmp/verbatim-tokenizer-XXXXXX", path[512];
-	static const char *const names[] = { "tokenizer.json", "tokenizer_config.json", "chat_template.jinja" };
+	static const char *const names[] = { "tokenizer.json", "tokenizer_config.json",
+					     "chat_template.jinja" };
 	struct tokenizer *t;
 	assert_non_null(mkdtemp(dir));
 	assert_int_equal(tokenizer_open(&t, dir), VB_ENOTFOUND);
@@ -326,7 +363,7 @@ static void test_open(void **state)
 	assert_int_equal(tokenizer_open(&t, dir), VB_OK);
 	assert_null(tokenizer_chat_template(t));
 	tokenizer_destroy(&t);
-	write_file(dir, names[1], "{\"chat_template\":\"from the configuration\",\"bos_token\":\"<s>\"}");
+	write_file(dir, names[1], "{'chat_template':'from the configuration','bos_token':'<s>'}");
 	assert_int_equal(tokenizer_open(&t, dir), VB_OK);
 	assert_string_equal(tokenizer_chat_template(t), "from the configuration");
 	assert_int_equal(tokenizer_bos(t), 4);
@@ -352,18 +389,23 @@ static struct tokenizer *load_bytes(const char *normalizer)
 {
 	struct buf json;
 	buf_init(&json, 1 << 20);
-	assert_int_equal(buf_printf(&json, "{\"normalizer\":%s,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},"
-					   "\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"vocab\":{",
-				    normalizer), VB_OK);
+	assert_int_equal(
+		buf_printf(&json,
+			   "{'normalizer':%s,'pre_tokenizer':{'type':'ByteLevel','add_prefix_space'"
+			   ":false},"
+			   "'decoder':{'type':'ByteLevel'},'model':{'type':'BPE','vocab':{",
+			   normalizer),
+		VB_OK);
 	unsigned other = 0x100;
 	for (unsigned i = 0; i < 256; i++) {
-		char c[5] = "";
+		char c[8] = "";
 		bool itself = (i >= 0x21 && i <= 0x7e) || (i >= 0xa1 && i != 0xad);
 		utf8_encode(itself ? i : other++, c);
-		assert_int_equal(buf_printf(&json, "%s\"%s%s\":%u", i ? "," : "", c[0] == '"' || c[0] == '\\' ? "\\" : "", c,
-					    i + 1000), VB_OK);
+		if (i < 0x80) /* quotes and the backslash among them */
+			snprintf(c, sizeof c, "\\u%04x", itself ? i : other - 1);
+		assert_int_equal(buf_printf(&json, "%s'%s':%u", i ? "," : "", c, i + 1000), VB_OK);
 	}
-	assert_int_equal(buf_puts(&json, "},\"merges\":[]}}"), VB_OK);
+	assert_int_equal(buf_puts(&json, "},'merges':[]}}"), VB_OK);
 	struct tokenizer *t = load(json.data, NULL);
 	buf_fini(&json);
 	return t;
@@ -376,12 +418,15 @@ static void test_bytes(void **state)
 	struct ids ids = { 0 };
 	struct buf out;
 	buf_init(&out, 100);
-	/* Each maximal bad part is one U+FFFD: a cut-off sequence, a lone byte, a surrogate's three. */
-	static const char bad[] = "a\xe4\xbd" "b\xff\xed\xa0\x80";
+	/* Each maximal bad part is one U+FFFD: a cut-off sequence, a lone byte, a surrogate's
+	 * three. */
+	static const char bad[] = "a\xe4\xbd"
+				  "b\xff\xed\xa0\x80";
 	assert_int_equal(tokenizer_encode(t, bad, sizeof bad - 1, 0, &ids), VB_OK);
 	assert_int_equal(ids.n, 1 + 3 + 1 + 3 + 9);
 	assert_int_equal(tokenizer_decode(t, ids.id, ids.n, false, &out), VB_OK);
-	assert_string_equal(out.data, "a\xef\xbf\xbd" "b\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
+	assert_string_equal(out.data, "a\xef\xbf\xbd"
+				      "b\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
 	/* NUL is a character like others. */
 	ids.n = 0;
 	assert_int_equal(tokenizer_encode(t, "\0a", 2, 0, &ids), VB_OK);
@@ -400,7 +445,8 @@ static void test_bytes(void **state)
 	tokenizer_destroy(&t);
 }
 
-/* Bytes of random ids come out at once where they can, never half a character, and without an allocation once warm. */
+/* Bytes of random ids come out at once where they can, never half a character, and without an
+ * allocation once warm. */
 static void test_streaming(void **state)
 {
 	(void)state;
@@ -464,14 +510,18 @@ static double seconds_for(const struct tokenizer *t, const char *unit, size_t n)
 	return seconds;
 }
 
-/* Half a megabyte that is one word, or one run of marks. A step of quadratic cost would take minutes; the bound has
- * room for sanitizers and a loaded machine. */
+/* Half a megabyte that is one word, or one run of marks. A step of quadratic cost would take
+ * minutes; the bound has room for sanitizers and a loaded machine. */
 static void test_worst_cases(void **state)
 {
 	(void)state;
-	static const char *const normalizers[] = { "null", "{\"type\":\"NFC\"}", "{\"type\":\"NFKD\"}", "{\"type\":\"BertNormalizer\"}",
-						   "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"\\\\s+$\"},\"content\":\"\"}" };
-	static const char *const units[] = { "a", " ", "\xf0\x9f\x98\x80", "e\xcc\x81\xcc\xa3", "\xcc\xa3\xcc\x81", "a b", "\n" };
+	static const char *const normalizers[] = {
+		"null", "{'type':'NFC'}", "{'type':'NFKD'}", "{'type':'BertNormalizer'}",
+		"{'type':'Replace','pattern':{'Regex':'\\\\s+$'},'content':''}"
+	};
+	static const char *const units[] = {
+		"a", " ", "\xf0\x9f\x98\x80", "e\xcc\x81\xcc\xa3", "\xcc\xa3\xcc\x81", "a b", "\n"
+	};
 	static struct random_bpe r;
 	size_t n = (size_t)1 << 19;
 	for (size_t i = 0; i < sizeof normalizers / sizeof *normalizers; i++) {
@@ -479,7 +529,8 @@ static void test_worst_cases(void **state)
 		for (size_t k = 0; k < sizeof units / sizeof *units; k++) {
 			double s = seconds_for(t, units[k], n);
 			if (s > 15)
-				fail_msg("normalizer %s, text of \"%s\": %.1f s", normalizers[i], units[k], s);
+				fail_msg("normalizer %s, text of \"%s\": %.1f s", normalizers[i],
+					 units[k], s);
 		}
 		tokenizer_destroy(&t);
 	}
@@ -505,7 +556,8 @@ static void encode_shared(void *context, int index, int n_workers)
 	for (int i = 0; i < 20; i++) {
 		struct ids ids = { 0 };
 		int rc = tokenizer_encode(w->t, w->text, sizeof w->text, 0, &ids);
-		bool same = rc == VB_OK && ids.n == w->want.n && memcmp(ids.id, w->want.id, ids.n * sizeof *ids.id) == 0;
+		bool same = rc == VB_OK && ids.n == w->want.n &&
+			    memcmp(ids.id, w->want.id, ids.n * sizeof *ids.id) == 0;
 		w->failures[index] += !same;
 		ids_fini(&ids);
 	}
@@ -516,7 +568,7 @@ static void test_threads(void **state)
 	(void)state;
 	static struct shared_work w;
 	struct team *team;
-	struct tokenizer *t = load_bytes("{\"type\":\"NFC\"}");
+	struct tokenizer *t = load_bytes("{'type':'NFC'}");
 	w.t = t;
 	for (size_t i = 0; i < sizeof w.text; i++)
 		w.text[i] = "ab 12\n\xc3\xa9"[rng_u32(4, RNG_TEST, i, 0) % 8];
@@ -533,9 +585,11 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_published), cmocka_unit_test(test_merging), cmocka_unit_test(test_special_tokens),
-		cmocka_unit_test(test_config), cmocka_unit_test(test_open), cmocka_unit_test(test_bytes),
-		cmocka_unit_test(test_streaming), cmocka_unit_test(test_worst_cases), cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_published),      cmocka_unit_test(test_merging),
+		cmocka_unit_test(test_special_tokens), cmocka_unit_test(test_config),
+		cmocka_unit_test(test_open),           cmocka_unit_test(test_bytes),
+		cmocka_unit_test(test_streaming),      cmocka_unit_test(test_worst_cases),
+		cmocka_unit_test(test_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
