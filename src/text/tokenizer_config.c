@@ -41,13 +41,30 @@ static const char *token_text(const json_t *v)
 static int special_by_role(struct tokenizer *t, const json_t *v, const char *where)
 {
 	const char *s = token_text(v);
-	if (!s)
+	if (!s || !*s)
 		return VB_OK;
 	size_t n = strlen(s);
 	if (added_tokens_find(&t->added, s, n) || vocab_find(t->vocab, s, n) < 0)
 		return VB_OK;
-	struct added_token token = { .content = (char *)s, .len = n, .id = -1, .special = true };
+	struct added_token token = { .content = (char *)s, .len = n, .id = -1 };
+	if (json_is_object(v)) /* with flags of its own */
+		TRY(added_token_parse(v, where, &token));
+	token.special = true;
 	return added_tokens_put(&t->added, t->vocab, &token, where);
+}
+
+/* A list of tokens, or an object of named ones. */
+static int special_by_list(struct tokenizer *t, const json_t *list, const char *where)
+{
+	const json_t *v;
+	json_t *named;
+	const char *name;
+	size_t i;
+	json_array_foreach (list, i, v)
+		TRY(special_by_role(t, v, where));
+	json_object_foreach ((json_t *)list, name, named)
+		TRY(special_by_role(t, named, where));
+	return VB_OK;
 }
 
 int config_added_tokens(struct tokenizer *t, const json_t *config, const char *where)
@@ -57,19 +74,17 @@ int config_added_tokens(struct tokenizer *t, const json_t *config, const char *w
 	if (!json_is_object(config))
 		FAIL(VB_EFORMAT, "wrong type: %s: expected an object, found %s", where,
 		     json_kind(config));
-	const json_t *more = json_get(config, "added_tokens_decoder"), *v;
-	size_t i;
+	const json_t *more = json_get(config, "added_tokens_decoder");
 	if (more && !json_is_object(more))
 		FAIL(VB_EFORMAT,
 		     "wrong type: %s: key \"added_tokens_decoder\": expected an object, found %s",
 		     where, json_kind(more));
 	if (more)
 		TRY(added_tokens_decoder(t, more, where));
-	for (i = 0; i < sizeof roles / sizeof *roles; i++)
+	for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
 		TRY(special_by_role(t, json_get(config, roles[i]), where));
-	json_array_foreach (json_get(config, "additional_special_tokens"), i, v)
-		TRY(special_by_role(t, v, where));
-	return VB_OK;
+	TRY(special_by_list(t, json_get(config, "additional_special_tokens"), where));
+	return special_by_list(t, json_get(config, "extra_special_tokens"), where);
 }
 
 static int32_t id_by_role(const struct tokenizer *t, const json_t *config, const char *role)

@@ -328,6 +328,11 @@ static void test_config(void **state)
 		    tokenizer_is_special(t, 3));
 	assert_int_equal(tokenizer_eos(t), 3);
 	tokenizer_destroy(&t);
+	t = load(SMALL, "{'additional_special_tokens':['/'],'extra_special_tokens':{'image_token':"
+			"{'content':'t','lstrip':true}}}");
+	EXPECT(t, "s t/", TOKENIZE_PARSE_SPECIAL, 1, 7, 3);
+	assert_true(tokenizer_is_special(t, 3) && tokenizer_is_special(t, 7));
+	tokenizer_destroy(&t);
 	t = load(SMALL, "{'chat_template':[{'name':'tool_use','template':'y'},{'name':'default','"
 			"template':'z'}]}");
 	assert_string_equal(tokenizer_chat_template(t), "z");
