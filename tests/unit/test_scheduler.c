@@ -417,6 +417,7 @@ struct sim {
 	int64_t chunk, now;
 	uint64_t trace; /* of everything that was decided */
 	int64_t n_preempted, n_put_off, n_hits, n_accepted;
+	int64_t n_back; /* admissions in a step that preempted */
 };
 
 static void sim_open(struct sim *s, uint64_t seed)
@@ -600,9 +601,11 @@ static bool step(struct sim *s)
 		note(s, victim);
 		preempt(s, &s->job[alive[victim]]);
 	}
-	if (rounds > 0) /* what was preempted does not come back at once */
+	/* Somebody may be admitted in the same step all the same: a victim whose pages others share may find room as a
+	 * beginning that is known. That must stay the exception, since it does work twice. */
+	if (rounds > 0)
 		for (int64_t i = 0; i < n; i++)
-			assert_false(out[i].admit);
+			s->n_back += out[i].admit;
 	execute(s, alive, n, out);
 	s->now++;
 	return left;
@@ -610,7 +613,7 @@ static bool step(struct sim *s)
 
 static void run_workloads(uint64_t seed, int n_sims)
 {
-	int64_t n_preempted = 0, n_put_off = 0, n_hits = 0, n_accepted = 0, n_steps = 0;
+	int64_t n_preempted = 0, n_put_off = 0, n_hits = 0, n_accepted = 0, n_steps = 0, n_back = 0;
 	print_message("  seed %llu\n", (unsigned long long)seed);
 	for (int k = 0; k < n_sims; k++) {
 		uint64_t trace[2];
@@ -628,12 +631,14 @@ static void run_workloads(uint64_t seed, int n_sims)
 			n_hits += s.n_hits;
 			n_accepted += s.n_accepted;
 			n_steps += s.now;
+			n_back += s.n_back;
 		}
 		assert_int_equal(trace[0], trace[1]);
 	}
 	print_message("  %d workloads twice: %lld steps, %lld preempted, %lld put off, %lld hits, %lld guesses right\n",
 		      n_sims, (long long)n_steps, (long long)n_preempted, (long long)n_put_off, (long long)n_hits,
 		      (long long)n_accepted);
+	assert_true(n_back * 50 <= n_preempted);
 	assert_true(n_preempted > n_sims && n_hits > n_sims && n_accepted > n_sims);
 }
 
