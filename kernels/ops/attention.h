@@ -44,13 +44,13 @@ struct attention_args {
 
 /* First position of piece i: every 256 up to 4096, then every 1024: short contexts keep many workers busy, long ones
  * do not pay for merging. The one definition, for every device. */
-static inline int64_t attention_piece_begin(int64_t i)
+KERNEL_INLINE int64_t attention_piece_begin(int64_t i)
 {
 	return i <= 16 ? i * 256 : 4096 + (i - 16) * 1024;
 }
 
 /* The piece that holds position p. */
-static inline int64_t attention_piece_of(int64_t p)
+KERNEL_INLINE int64_t attention_piece_of(int64_t p)
 {
 	return p < 4096 ? p / 256 : 16 + (p - 4096) / 1024;
 }
@@ -65,13 +65,13 @@ static inline int64_t attention_piece_of(int64_t p)
  * is 0 where no key was seen; o is then undefined, else it is in the kernel's own order of dimensions. States of one
  * kernel row are read by the merge of the same row only. */
 #define ATTENTION_STATE_O 16
-static inline int64_t attention_state_floats(int64_t v_head_dim)
+KERNEL_INLINE int64_t attention_state_floats(int64_t v_head_dim)
 {
 	return ATTENTION_STATE_O + (v_head_dim + 31) / 32 * 32;
 }
 
 /* Keys that the query at position p (< 0: before the first key, sees none) sees: *begin <= j < *end. */
-static inline void attention_visible(int64_t p, int64_t window, int64_t *begin, int64_t *end)
+KERNEL_INLINE void attention_visible(int64_t p, int64_t window, int64_t *begin, int64_t *end)
 {
 	*end = p < 0 ? 0 : p + 1;
 	*begin = window > 0 && *end > window ? *end - window : 0;

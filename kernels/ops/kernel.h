@@ -6,6 +6,10 @@
  * and yields the declarations `OP_fn OP_NAME; OP_refuse_fn OP_NAME_refuse;`, the dispatch table in src/ops, the names
  * that users may force, and the harness's work list.
  *
+ * A row for GPUs is KERNEL_CUDA(OP, NAME, NEEDS, PROPERTIES), NEEDS with ISA_CUDA; its refuse function and what launches it
+ * stand in src/ops/OP_cuda.c, its device code in kernels/cuda, and it takes the same struct OP_args with pointers to
+ * the GPU's memory. Each includer of a .def defines the macro that it wants; the other one is empty.
+ *
  * A CPU kernel computes a slice of its operation's work on the calling thread: it allocates nothing, locks nothing
  * and starts no thread; src/ops spreads slices over the team. Slicing must not change any bit of the result.
  */
@@ -18,6 +22,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* Functions of the contracts that device code uses too. */
+#ifdef __CUDACC__
+#define KERNEL_INLINE static inline __host__ __device__
+#else
+#define KERNEL_INLINE static inline
+#endif
 
 enum kernel_properties {
 	/* A row of the result has the same bits wherever the row stands: alone, in any batch, permuted, with any other

@@ -1,4 +1,5 @@
-/* isa.h - names of the instruction sets that kernels may ask for. Found by src/hw, asked for in .def lists. */
+/* isa.h - names of what kernels may ask for: instruction sets of a CPU, families of GPU code. Found by src/hw, asked for
+ * in .def lists. A set of bits describes a CPU or a GPU, never both. */
 #ifndef BASE_ISA_H
 #define BASE_ISA_H
 
@@ -11,6 +12,9 @@ enum isa {
 	ISA_AVX512_VNNI = 1u << 3,
 	ISA_AMX_BF16 = 1u << 4, /* with tile state granted by the kernel */
 	ISA_AMX_INT8 = 1u << 5,
+
+	ISA_CUDA = 1u << 16,        /* the program's portable GPU code (compute capability 8.0 and later) is loaded */
+	ISA_CUDA_HOPPER = 1u << 17, /* so is its code for 9.0 */
 };
 
 #endif
