@@ -123,7 +123,9 @@ typedef const char *attention_refuse_fn(const struct attention_request *r);
 	attention_fn attention_##name;        \
 	attention_merge_fn attention_##name##_merge; \
 	attention_refuse_fn attention_##name##_refuse;
+#define KERNEL_CUDA(op, name, needs, properties) attention_refuse_fn attention_##name##_refuse;
 #include "attention.def"
 #undef KERNEL
+#undef KERNEL_CUDA
 
 #endif

@@ -23,7 +23,9 @@ typedef const char *embed_refuse_fn(const struct embed_request *r);
 #define KERNEL(op, name, needs, properties) \
 	embed_fn embed_##name;              \
 	embed_refuse_fn embed_##name##_refuse;
+#define KERNEL_CUDA(op, name, needs, properties) embed_refuse_fn embed_##name##_refuse;
 #include "embed.def"
 #undef KERNEL
+#undef KERNEL_CUDA
 
 #endif

@@ -36,7 +36,9 @@ static inline const char *glu_refuse_any(const struct glu_request *r)
 #define KERNEL(op, name, needs, properties) \
 	glu_fn glu_##name;                  \
 	glu_refuse_fn glu_##name##_refuse;
+#define KERNEL_CUDA(op, name, needs, properties) glu_refuse_fn glu_##name##_refuse;
 #include "glu.def"
 #undef KERNEL
+#undef KERNEL_CUDA
 
 #endif

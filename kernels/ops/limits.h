@@ -42,7 +42,9 @@ typedef const char *limits_refuse_fn(const struct limits_request *r);
 #define KERNEL(op, name, needs, properties) \
 	limits_fn limits_##name;            \
 	limits_refuse_fn limits_##name##_refuse;
+#define KERNEL_CUDA(op, name, needs, properties) limits_refuse_fn limits_##name##_refuse;
 #include "limits.def"
 #undef KERNEL
+#undef KERNEL_CUDA
 
 #endif

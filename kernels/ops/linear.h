@@ -42,7 +42,9 @@ static inline const char *linear_refuse_any(const struct linear_request *r)
 #define KERNEL(op, name, needs, properties) \
 	linear_fn linear_##name;            \
 	linear_refuse_fn linear_##name##_refuse;
+#define KERNEL_CUDA(op, name, needs, properties) linear_refuse_fn linear_##name##_refuse;
 #include "linear.def"
 #undef KERNEL
+#undef KERNEL_CUDA
 
 #endif

@@ -25,7 +25,9 @@ typedef const char *log_softmax_refuse_fn(const struct log_softmax_request *r);
 #define KERNEL(op, name, needs, properties) \
 	log_softmax_fn log_softmax_##name;  \
 	log_softmax_refuse_fn log_softmax_##name##_refuse;
+#define KERNEL_CUDA(op, name, needs, properties) log_softmax_refuse_fn log_softmax_##name##_refuse;
 #include "log_softmax.def"
 #undef KERNEL
+#undef KERNEL_CUDA
 
 #endif

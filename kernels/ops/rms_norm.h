@@ -40,7 +40,9 @@ static inline const char *rms_norm_refuse_any(const struct rms_norm_request *r)
 #define KERNEL(op, name, needs, properties) \
 	rms_norm_fn rms_norm_##name;        \
 	rms_norm_refuse_fn rms_norm_##name##_refuse;
+#define KERNEL_CUDA(op, name, needs, properties) rms_norm_refuse_fn rms_norm_##name##_refuse;
 #include "rms_norm.def"
 #undef KERNEL
+#undef KERNEL_CUDA
 
 #endif

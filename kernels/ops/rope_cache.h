@@ -49,7 +49,9 @@ static inline const char *rope_cache_refuse_any(const struct rope_cache_request 
 #define KERNEL(op, name, needs, properties) \
 	rope_cache_fn rope_cache_##name;    \
 	rope_cache_refuse_fn rope_cache_##name##_refuse;
+#define KERNEL_CUDA(op, name, needs, properties) rope_cache_refuse_fn rope_cache_##name##_refuse;
 #include "rope_cache.def"
 #undef KERNEL
+#undef KERNEL_CUDA
 
 #endif

@@ -45,7 +45,9 @@ typedef const char *rope_table_refuse_fn(const struct rope_table_request *r);
 #define KERNEL(op, name, needs, properties) \
 	rope_table_fn rope_table_##name;    \
 	rope_table_refuse_fn rope_table_##name##_refuse;
+#define KERNEL_CUDA(op, name, needs, properties) rope_table_refuse_fn rope_table_##name##_refuse;
 #include "rope_table.def"
 #undef KERNEL
+#undef KERNEL_CUDA
 
 #endif

@@ -45,7 +45,9 @@ struct sample_args {
 typedef int32_t sample_fn(const struct sample_args *a);
 
 #define KERNEL(op, name, needs, properties) sample_fn sample_##name;
+#define KERNEL_CUDA(op, name, needs, properties)
 #include "sample.def"
 #undef KERNEL
+#undef KERNEL_CUDA
 
 #endif

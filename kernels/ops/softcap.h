@@ -21,7 +21,9 @@ typedef const char *softcap_refuse_fn(const struct softcap_request *r);
 #define KERNEL(op, name, needs, properties) \
 	softcap_fn softcap_##name;          \
 	softcap_refuse_fn softcap_##name##_refuse;
+#define KERNEL_CUDA(op, name, needs, properties) softcap_refuse_fn softcap_##name##_refuse;
 #include "softcap.def"
 #undef KERNEL
+#undef KERNEL_CUDA
 
 #endif

@@ -13,8 +13,11 @@
 
 static const struct kernel_row rows[] = {
 #define KERNEL(op, name, needs, properties) { #name, (needs), (properties) },
+#define KERNEL_CUDA(op, name, needs, properties)
 #include "kernels/ops/limits.def"
 #undef KERNEL
+#undef KERNEL_CUDA
+	{ NULL, 0, 0 },
 };
 
 static const struct {
@@ -22,8 +25,10 @@ static const struct {
 	limits_refuse_fn *refuse;
 } functions[] = {
 #define KERNEL(op, name, needs, properties) { limits_##name, limits_##name##_refuse },
+#define KERNEL_CUDA(op, name, needs, properties)
 #include "kernels/ops/limits.def"
 #undef KERNEL
+#undef KERNEL_CUDA
 };
 
 static const char *refuse(const void *request, int row)

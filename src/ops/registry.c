@@ -20,6 +20,8 @@ static const struct {
 	{ ISA_AVX512_VNNI, "needs AVX-512 VNNI, which this CPU does not have or --cpu-isa leaves out" },
 	{ ISA_AMX_BF16, "needs AMX BF16, which this CPU does not have or --cpu-isa leaves out" },
 	{ ISA_AMX_INT8, "needs AMX INT8, which this CPU does not have or --cpu-isa leaves out" },
+	{ ISA_CUDA, "needs a GPU of compute capability 8.0 or later that loads the program's kernels" },
+	{ ISA_CUDA_HOPPER, "needs a GPU of compute capability 9.0 and a driver of CUDA 12.3 or later" },
 };
 
 const char *registry_missing_isa(uint32_t needs, uint32_t isa)

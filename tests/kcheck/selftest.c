@@ -192,6 +192,7 @@ static const struct {
 static const struct kernel_row rows[] = {
 #define TOY_ROW(name, refuse, must) { #name, 0, ROW_INVARIANT },
 	TOY_KERNELS(TOY_ROW)
+	{ NULL, 0, 0 },
 };
 
 enum kc_verdict kc_selftest_verdict(int row)

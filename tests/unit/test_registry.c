@@ -24,6 +24,7 @@ static const struct kernel_row toy_rows[] = {
 	{ "avx2", ISA_AVX2, ROW_INVARIANT },
 	{ "wide", ISA_AVX512, ROW_INVARIANT },
 	{ "even", ISA_AVX512 | ISA_AVX512_BF16, ROW_INVARIANT },
+	{ NULL, 0, 0 },
 };
 
 static const char *toy_refuse(const void *request, int row)
