@@ -132,13 +132,19 @@ static int32_t random_id(const struct vb_engine *e, int64_t i)
 	return (int32_t)(rng_u32(1, RNG_TEST, 0, (uint32_t)i) % (uint32_t)program_n_vocab(e->setup.program));
 }
 
-static int32_t greedy(struct vb_engine *e, const float *logits)
+static const struct sample_params greedy = { .top_p = 1, .repetition_penalty = 1 };
+
+/* The row behind token `row` of the step, and where the chosen token goes. */
+static struct sample_wish wish_of(int64_t row, int32_t *id)
 {
-	struct sample_params params = { .top_p = 1, .repetition_penalty = 1 };
-	struct sample_args a = { .logits = logits, .n_vocab = program_n_vocab(e->setup.program), .params = &params,
-				 .work = e->work, .candidate = e->candidate };
-	int32_t id = e->sample(&a);
-	return id < 0 ? 0 : id; /* random weights may overflow; speed does not depend on it */
+	return (struct sample_wish){ .row = (int32_t)row, .params = &greedy, .owner = id };
+}
+
+static void keep_id(void *user, const struct sample_wish *wish, const struct sample_choice *choice)
+{
+	(void)user;
+	/* Random weights may overflow; speed does not depend on it. */
+	*(int32_t *)wish->owner = choice->id < 0 ? 0 : choice->id;
 }
 
 static int bench_prefill(struct vb_engine *e, const struct vb_bench_spec *s, double *tok_s, double *first_s)
@@ -150,7 +156,7 @@ static int bench_prefill(struct vb_engine *e, const struct vb_bench_spec *s, dou
 	int32_t seq = kv_seq_open(e->kv, 0);
 	CHECK(seq >= 0);
 	double start = clock_s();
-	int64_t size = 0;
+	int64_t size;
 	int rc = VB_OK;
 	for (int64_t first = 0; first < s->prompt_tokens; first += size) {
 		size = s->prompt_tokens - first < chunk ? s->prompt_tokens - first : chunk;
@@ -159,11 +165,10 @@ static int bench_prefill(struct vb_engine *e, const struct vb_bench_spec *s, dou
 		TRY_TO(out, kv_seq_reserve(e->kv, seq, first + size));
 		batch_clear(e->batch);
 		add(e, seq, prompt, size, first);
-		batch_run(e->batch, e->team);
+		int32_t id;
+		struct sample_wish last = wish_of(size - 1, &id);
+		TRY_TO(out, batch_run(e->batch, e->team, &last, first + size == s->prompt_tokens, keep_id, NULL));
 	}
-	int32_t row = (int32_t)(size - 1);
-	const float *logits = program_head(e->setup.program, e->team, &row, 1);
-	(void)greedy(e, logits);
 	*first_s = clock_s() - start;
 	*tok_s = (double)s->prompt_tokens / *first_s;
 out:
@@ -196,29 +201,21 @@ static void release_decode(struct bench *b)
 }
 
 /* decode_tokens steps of all sequences, each token chosen greedily: tokens a second of all together. */
-static double bench_decode(struct bench *b)
+static int bench_decode(struct bench *b, double *tok_s)
 {
 	struct vb_engine *e = b->e;
-	int64_t batch = b->s->batch, vocab = program_n_vocab(e->setup.program);
-	int64_t max_rows = program_get_config(e->setup.program)->max_rows;
+	int64_t batch = b->s->batch;
 	for (int64_t i = 0; i < batch; i++)
 		b->ids[i] = random_id(e, i);
 	double start = clock_s();
 	for (int64_t n = 0; n < b->s->decode_tokens; n++) {
 		batch_clear(e->batch);
 		for (int64_t i = 0; i < batch; i++)
-			add(e, b->seqs[i], &b->ids[i], 1, b->s->depth + n);
-		batch_run(e->batch, e->team);
-		for (int64_t done = 0; done < batch; done += max_rows) {
-			int64_t rows = batch - done < max_rows ? batch - done : max_rows;
-			for (int64_t i = 0; i < rows; i++)
-				e->rows[i] = (int32_t)(done + i);
-			const float *logits = program_head(e->setup.program, e->team, e->rows, rows);
-			for (int64_t i = 0; i < rows; i++)
-				b->ids[done + i] = greedy(e, logits + i * vocab);
-		}
+			e->wishes[i] = wish_of(add(e, b->seqs[i], &b->ids[i], 1, b->s->depth + n), &b->ids[i]);
+		TRY(batch_run(e->batch, e->team, e->wishes, batch, keep_id, NULL));
 	}
-	return (double)(batch * b->s->decode_tokens) / (clock_s() - start);
+	*tok_s = (double)(batch * b->s->decode_tokens) / (clock_s() - start);
+	return VB_OK;
 }
 
 /* What one step of all sequences must read: every weight once, and the keys and values that are in sight. */
@@ -252,7 +249,7 @@ int vb_bench_model(struct vb_engine *e, const struct vb_bench_spec *s, char **js
 	/* The memory's speed swings with the neighbours: it is measured between the runs that it is compared with. */
 	for (int i = 0; i < s->repeat; i++) {
 		bandwidth[i] = bench_read_bandwidth(e->team, 3);
-		decode[i] = bench_decode(&b);
+		TRY_TO(out, bench_decode(&b, &decode[i]));
 	}
 	struct spread d = spread_of(decode, s->repeat), w = spread_of(bandwidth, s->repeat);
 	double limit = w.median / step_bytes * (double)s->batch;

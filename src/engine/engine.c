@@ -102,24 +102,14 @@ static int take_memory(struct vb_engine *e)
 {
 	struct setup *s = &e->setup;
 	TRY(make_cache(e));
-	size_t seqs = (size_t)s->max_batch, vocab = (size_t)program_n_vocab(s->program);
-	e->rows = mem_calloc((size_t)program_get_config(s->program)->max_rows, sizeof *e->rows);
-	e->work = mem_calloc(vocab, sizeof *e->work);
-	e->candidate = mem_calloc(vocab, sizeof *e->candidate);
+	size_t seqs = (size_t)s->max_batch;
+	e->wishes = mem_calloc((size_t)program_get_config(s->program)->max_tokens, sizeof *e->wishes);
 	e->view = mem_calloc(2 * seqs, sizeof *e->view);
 	e->decision = mem_calloc(2 * seqs, sizeof *e->decision);
 	e->viewed = mem_calloc(2 * seqs, sizeof *e->viewed);
 	e->drafting = mem_calloc(seqs, sizeof *e->drafting);
 	e->items = mem_calloc(seqs, sizeof *e->items);
-	if (!e->rows || !e->work || !e->candidate || !e->view || !e->decision || !e->viewed || !e->drafting ||
-	    !e->items)
-		return VB_ENOMEM;
-	e->sample = sample_kernel_for(s->isa);
-	struct log_softmax_request r = { (int64_t)vocab };
-	struct pick pick;
-	TRY(log_softmax_pick(s->isa, &r, NULL, &pick));
-	e->log_softmax = log_softmax_kernel(pick.row);
-	return VB_OK;
+	return e->wishes && e->view && e->decision && e->viewed && e->drafting && e->items ? VB_OK : VB_ENOMEM;
 }
 
 static void destroy(struct vb_engine *e)
@@ -135,9 +125,7 @@ static void destroy(struct vb_engine *e)
 	vb_tokenizer_close(&e->tokenizer);
 	team_destroy(&e->team);
 	mem_free(e->model_dir);
-	mem_free(e->rows);
-	mem_free(e->work);
-	mem_free(e->candidate);
+	mem_free(e->wishes);
 	mem_free(e->view);
 	mem_free(e->decision);
 	mem_free(e->viewed);

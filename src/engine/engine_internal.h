@@ -64,7 +64,6 @@ struct log_row {
 	int64_t n_vocab;
 	float max, log_sum;
 };
-void log_row_of(struct log_row *row, log_softmax_fn *fn, const float *logits, int64_t n_vocab);
 float log_row_prob(const struct log_row *row, int32_t id);
 /* The n most probable, the lower id first on ties. n is at most the size of the vocabulary. */
 void log_row_top(const struct log_row *row, int n, struct vb_top *top);
@@ -122,7 +121,7 @@ struct vb_engine {
 	struct spec_item *items;
 	int64_t n_guesses;
 	double propose_s;
-	int32_t *rows; /* [max rows] */
+	struct sample_wish *wishes; /* [max tokens] */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* the inbox, a finished step, a stopping thread */
@@ -136,11 +135,6 @@ struct vb_engine {
 	int64_t n_waiters; /* threads inside vb_generate */
 	bool has_thread;
 	pthread_t thread;
-	/* Sampling, [vocabulary]. */
-	sample_fn *sample;
-	log_softmax_fn *log_softmax;
-	float *work;
-	struct sample_candidate *candidate;
 };
 
 /* A path as JSON text; bytes that are no UTF-8 as question marks. NULL on ENOMEM. */

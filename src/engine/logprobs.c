@@ -1,13 +1,5 @@
 #include "engine_internal.h"
 
-void log_row_of(struct log_row *row, log_softmax_fn *fn, const float *logits, int64_t n_vocab)
-{
-	*row = (struct log_row){ .logits = logits, .n_vocab = n_vocab };
-	struct log_softmax_args a = { .x = logits, .max = &row->max, .log_sum = &row->log_sum, .t = 1, .d = n_vocab,
-				      .x_stride = n_vocab };
-	fn(&a, 0, 1);
-}
-
 float log_row_prob(const struct log_row *row, int32_t id)
 {
 	return (row->logits[id] - row->max) - row->log_sum;

@@ -140,19 +140,9 @@ static int copy_stops(struct request *r, const struct vb_request *asked)
 	return VB_OK;
 }
 
-static int take_penalties(struct request *r)
+static bool has_penalties(const struct sample_params *p)
 {
-	const struct sample_params *p = &r->params;
-	if (p->repetition_penalty == 1 && p->presence_penalty == 0 && p->frequency_penalty == 0)
-		return VB_OK;
-	size_t n_vocab = (size_t)program_n_vocab(r->e->setup.program);
-	r->in_prompt = mem_calloc(n_vocab, sizeof *r->in_prompt);
-	r->count = mem_calloc(n_vocab, sizeof *r->count);
-	if (!r->in_prompt || !r->count)
-		return VB_ENOMEM;
-	for (int64_t i = 0; i < r->n_prompt; i++)
-		r->in_prompt[r->tokens[i]] = 1;
-	return VB_OK;
+	return p->repetition_penalty != 1 || p->presence_penalty != 0 || p->frequency_penalty != 0;
 }
 
 static int fill(struct request *r, const struct vb_request *asked, struct ids *prompt)
@@ -180,7 +170,7 @@ static int fill(struct request *r, const struct vb_request *asked, struct ids *p
 	/* Side by side, not mixed: different tenants and different rotations can never meet. */
 	r->salt = (uint64_t)asked->cache_salt << 32 | model_rope_key(e->setup.config, n);
 	TRY(take_result(r, asked));
-	TRY(take_penalties(r));
+	r->penalised = has_penalties(&r->params);
 	TRY(copy_stops(r, asked));
 	stopper_init(&r->stopper, (const char *const *)r->stop, r->n_stop, SIZE_MAX / 4);
 	buf_init(&r->text, SIZE_MAX / 4);
@@ -225,8 +215,6 @@ void request_destroy(struct request **rp)
 		mem_free(r->stop[i]);
 	mem_free(r->stop);
 	mem_free(r->tokens);
-	mem_free(r->in_prompt);
-	mem_free(r->count);
 	mem_free(r);
 	*rp = NULL;
 }
@@ -239,27 +227,48 @@ static int not_finite(int64_t position)
 			  "overflows where bf16 does not): try --dtype f32", (long long)position);
 }
 
-static int log_row_checked(struct log_row *row, const struct vb_engine *e, const float *logits, int64_t position)
+/* The log-probabilities of a row, and its n_top most probable tokens where there are any. */
+static int record(struct vb_token *token, const struct sample_choice *choice, int64_t n_vocab, int32_t id,
+		  struct vb_top *top, size_t n_top, int64_t position)
 {
-	log_row_of(row, e->log_softmax, logits, program_n_vocab(e->setup.program));
-	return isfinite(row->log_sum) && isfinite(row->max) ? VB_OK : not_finite(position);
-}
-
-static void record(struct vb_token *token, const struct log_row *row, int32_t id, struct vb_top *top, size_t n_top)
-{
-	*token = (struct vb_token){ .id = id, .logprob = log_row_prob(row, id), .top = top, .n_top = (int)n_top };
+	if (!isfinite(choice->log_sum) || !isfinite(choice->max))
+		return not_finite(position);
+	struct log_row row = { choice->logits, n_vocab, choice->max, choice->log_sum };
+	*token = (struct vb_token){ .id = id, .top = top, .n_top = (int)n_top };
+	token->logprob = choice->id == id ? choice->logprob : log_row_prob(&row, id);
 	if (n_top > 0)
-		log_row_top(row, (int)n_top, top);
+		log_row_top(&row, (int)n_top, top);
+	return VB_OK;
 }
 
-int request_score(struct request *r, const float *logits)
+void request_wish(struct request *r, int64_t token, int64_t row, bool score, struct sample_wish *out)
+{
+	struct vb_engine *e = r->e;
+	int64_t n_known = token + 1;
+	*out = (struct sample_wish){ .row = (int32_t)row, .position = n_known, .owner = r };
+	if (score) {
+		out->want_logprob = out->want_logits = true;
+		return;
+	}
+	out->params = &r->params;
+	out->want_logprob = r->result.tokens != NULL;
+	out->want_logits = r->n_top > 0;
+	if (r->penalised) {
+		out->tokens = r->tokens;
+		out->n_prompt = r->n_prompt;
+		out->n_known = n_known;
+	}
+	if (n_known - r->n_prompt < r->min_tokens) {
+		out->banned = e->eos;
+		out->n_banned = e->n_eos;
+	}
+}
+
+int request_score(struct request *r, const struct sample_choice *choice)
 {
 	int64_t next = ++r->n_scored;
-	struct log_row row;
-	TRY(log_row_checked(&row, r->e, logits, next));
-	record(&r->result.prompt_tokens[next], &row, r->tokens[next], r->prompt_top + (size_t)next * r->n_prompt_top,
-	       r->n_prompt_top);
-	return VB_OK;
+	return record(&r->result.prompt_tokens[next], choice, program_n_vocab(r->e->setup.program), r->tokens[next],
+		      r->prompt_top + (size_t)next * r->n_prompt_top, r->n_prompt_top, next);
 }
 
 static bool is_end_token(const struct vb_engine *e, int32_t id)
@@ -268,18 +277,6 @@ static bool is_end_token(const struct vb_engine *e, int32_t id)
 		if (e->eos[i] == id)
 			return true;
 	return false;
-}
-
-static int32_t choose(struct request *r, const float *logits)
-{
-	struct vb_engine *e = r->e;
-	bool too_early = (int64_t)r->result.n_ids < r->min_tokens;
-	struct sample_args a = {
-		.logits = logits, .n_vocab = program_n_vocab(e->setup.program), .params = &r->params,
-		.position = r->n_known, .in_prompt = r->in_prompt, .count = r->count, .banned = e->eos,
-		.n_banned = too_early ? e->n_eos : 0, .work = e->work, .candidate = e->candidate,
-	};
-	return e->sample(&a);
 }
 
 /* Gives out the text that became certain. */
@@ -311,7 +308,7 @@ static int emit_rest(struct request *r)
 	return VB_OK;
 }
 
-int request_take(struct request *r, const float *logits, bool *ended)
+int request_take(struct request *r, const struct sample_choice *choice, bool *ended)
 {
 	struct vb_result *res = &r->result;
 	if (r->prefill_end == 0)
@@ -320,7 +317,7 @@ int request_take(struct request *r, const float *logits, bool *ended)
 	res->finish = VB_FINISH_LENGTH;
 	if ((int64_t)res->n_ids >= r->max_tokens)
 		return VB_OK;
-	int32_t id = choose(r, logits);
+	int32_t id = choice->id;
 	if (id < 0)
 		return not_finite(r->n_known);
 	if (!r->ignore_eos && is_end_token(r->e, id)) {
@@ -329,13 +326,10 @@ int request_take(struct request *r, const float *logits, bool *ended)
 	}
 	size_t i = res->n_ids++;
 	res->ids[i] = r->tokens[r->n_known++] = id;
-	if (r->count)
-		r->count[id]++;
 	struct vb_token token = { .id = id };
 	if (res->tokens) {
-		struct log_row row;
-		TRY(log_row_checked(&row, r->e, logits, r->n_known - 1));
-		record(&res->tokens[i], &row, id, r->top + i * r->n_top, r->n_top);
+		TRY(record(&res->tokens[i], choice, program_n_vocab(r->e->setup.program), id, r->top + i * r->n_top,
+			   r->n_top, r->n_known - 1));
 		token = res->tokens[i];
 	}
 	/* Embeddings are often padded: an id behind the tokeniser's last has no text. */

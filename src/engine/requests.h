@@ -36,7 +36,7 @@ struct request {
 	struct sample_params params;
 	int64_t max_tokens, min_tokens;
 	size_t n_top, n_prompt_top; /* of each token, at most the vocabulary */
-	bool ignore_eos;
+	bool ignore_eos, penalised;
 	char **stop; /* owned copies */
 	size_t n_stop;
 	uint64_t salt;
@@ -61,8 +61,6 @@ struct request {
 	struct stopper stopper;
 	struct buf text;
 	struct detokenizer *detokenizer; /* NULL without a tokeniser */
-	uint8_t *in_prompt;              /* [vocabulary], NULL where no penalty asks */
-	int32_t *count;
 	double start, first_token, prefill_end, last_token;
 
 	/* Speculation. */
@@ -76,12 +74,16 @@ int request_create(struct request **out, struct vb_engine *e, const struct vb_re
 /* Frees a request that has not been submitted, or has ended. */
 void request_destroy(struct request **r);
 
-/* The prompt's log-probabilities for token n_scored + 1, from the logits behind token n_scored. */
-int request_score(struct request *r, const float *logits);
+/* Token `token` of the request stands at `row` of the step, and what follows it is wanted: the prompt's log-probabilities
+ * where `score`, else the choice of the next token, the tokens up to this one being taken as right. */
+void request_wish(struct request *r, int64_t token, int64_t row, bool score, struct sample_wish *out);
 
-/* Chooses the next token from the logits behind the last known one and takes it into the answer. *ended is set where the
- * answer is complete (r->result.finish says why). A failing status ends the request too. */
-int request_take(struct request *r, const float *logits, bool *ended);
+/* The prompt's log-probabilities for token n_scored + 1, from what came of the wish for token n_scored. */
+int request_score(struct request *r, const struct sample_choice *choice);
+
+/* Takes the token that was chosen behind the last known one into the answer. *ended is set where the answer is complete
+ * (r->result.finish says why). A failing status ends the request too. */
+int request_take(struct request *r, const struct sample_choice *choice, bool *ended);
 
 /* Gives out what is held back and fills in the result: rc is VB_OK, or why it ends early. Calls on_done. */
 void request_end(struct request *r, int rc);

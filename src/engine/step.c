@@ -248,12 +248,6 @@ static void fill_batch(struct vb_engine *e, int64_t n)
 
 /* ---- Choosing ---- */
 
-/* A row of logits that somebody waits for. */
-struct wish {
-	struct request *r;
-	int64_t token;  /* of the request: its logits are wanted */
-};
-
 static void mark_ending(struct request *r, int rc)
 {
 	r->ending = true;
@@ -263,12 +257,12 @@ static void mark_ending(struct request *r, int rc)
 }
 
 /* The token behind position i is chosen. Where it is the guess that stands there, the next row counts too. */
-static void advance(struct request *r, int64_t i, const float *logits)
+static void advance(struct request *r, int64_t i, const struct sample_choice *choice)
 {
 	bool ended;
 	int32_t guess = r->tokens[i + 1];
 	bool guessed = i + 1 < r->n_computed + r->n_step + r->n_step_draft;
-	int rc = request_take(r, logits, &ended);
+	int rc = request_take(r, choice, &ended);
 	if (rc == VB_OK && !ended && atomic_load(&r->cancelled)) {
 		rc = VB_ECANCELLED;
 		ended = true;
@@ -281,35 +275,27 @@ static void advance(struct request *r, int64_t i, const float *logits)
 		mark_ending(r, rc);
 }
 
-/* Rows of one group of wishes, in order. */
-static void serve(struct vb_engine *e, struct wish *wishes, int64_t n)
+/* What came of one wish. Wishes behind a guess that turned out wrong, or behind the end, are void. */
+static void take(void *user, const struct sample_wish *wish, const struct sample_choice *choice)
 {
-	for (int64_t i = 0; i < n; i++)
-		e->rows[i] = (int32_t)(wishes[i].r->first_row + wishes[i].token - wishes[i].r->n_computed);
-	const float *logits = program_head(e->setup.program, e->team, e->rows, n);
-	int64_t n_vocab = program_n_vocab(e->setup.program);
-	for (int64_t i = 0; i < n; i++) {
-		struct request *r = wishes[i].r;
-		int64_t token = wishes[i].token;
-		const float *row = logits + i * n_vocab;
-		if (r->ending)
-			continue;
-		if (token < r->n_prompt - 1 && r->result.prompt_tokens && token == r->n_scored) {
-			int rc = request_score(r, row);
-			if (rc != VB_OK)
-				mark_ending(r, rc);
-		} else if (token == r->n_known - 1 && token < r->n_computed + r->n_step + r->n_step_draft) {
-			advance(r, token, row);
-		}
+	(void)user;
+	struct request *r = wish->owner;
+	int64_t token = r->n_computed + wish->row - r->first_row;
+	if (r->ending)
+		return;
+	if (!wish->params) {
+		int rc = request_score(r, choice);
+		if (rc != VB_OK)
+			mark_ending(r, rc);
+	} else if (token == r->n_known - 1 && token < r->n_computed + r->n_step + r->n_step_draft) {
+		advance(r, token, choice);
 	}
 }
 
-static void choose_tokens(struct vb_engine *e, int64_t n)
+/* What is wanted of the step: prompts' log-probabilities, the next tokens, and those behind guesses. */
+static int64_t make_wishes(struct vb_engine *e, int64_t n)
 {
-	struct wish wishes[64];
-	int64_t max_rows = program_get_config(e->setup.program)->max_rows, n_wishes = 0;
-	if (max_rows > 64)
-		max_rows = 64;
+	int64_t n_wishes = 0;
 	for (int64_t i = 0; i < n; i++) {
 		struct request *r = e->viewed[i];
 		r->n_taken = 0;
@@ -321,17 +307,18 @@ static void choose_tokens(struct vb_engine *e, int64_t n)
 			if (!score && t < r->n_known - 1)
 				continue;
 			scored += score;
-			wishes[n_wishes++] = (struct wish){ r, t };
-			if (n_wishes == max_rows) {
-				serve(e, wishes, n_wishes);
-				n_wishes = 0;
-			}
-			/* Rows behind a refused guess are not computed where that is known already. */
-			end_token = r->ending ? 0 : r->n_computed + r->n_step + r->n_step_draft;
+			request_wish(r, t, r->first_row + t - r->n_computed, score, &e->wishes[n_wishes++]);
 		}
 	}
-	if (n_wishes)
-		serve(e, wishes, n_wishes);
+	return n_wishes;
+}
+
+/* The device failed: what was computed in this step is worth nothing. */
+static void fail_all(struct vb_engine *e, int64_t n, int rc)
+{
+	for (int64_t i = 0; i < n; i++)
+		if (e->viewed[i]->n_step)
+			mark_ending(e->viewed[i], rc);
 }
 
 /* ---- Finishing ---- */
@@ -378,8 +365,10 @@ bool engine_run_step(struct vb_engine *e)
 	int64_t n = decide(e);
 	fill_batch(e, n);
 	double start = clock_s();
-	batch_run(e->batch, e->team);
-	choose_tokens(e, n);
+	int64_t n_wishes = make_wishes(e, n);
+	int rc = batch_run(e->batch, e->team, e->wishes, n_wishes, take, NULL);
+	if (rc != VB_OK)
+		fail_all(e, n, rc);
 	if (e->batch->n_tokens) {
 		e->stats.steps++;
 		spec_learn_cost(e->spec, e->batch->n_tokens, clock_s() - start, e->n_guesses, e->propose_s);

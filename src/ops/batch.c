@@ -97,10 +97,9 @@ int64_t batch_add(struct batch *b, const int32_t *ids, int64_t n, int64_t first,
 	return begin;
 }
 
-void batch_run(struct batch *b, struct team *team)
+int batch_run(struct batch *b, struct team *team, const struct sample_wish *wishes, int64_t n, sample_take_fn *take,
+	      void *user)
 {
-	if (b->n_tokens == 0)
-		return;
 	struct step_group groups[PROGRAM_MAX_GROUPS];
 	for (int g = 0; g < b->n_groups; g++)
 		groups[g] = (struct step_group){ b->slot[g], b->page_table[g], b->table_width };
@@ -108,5 +107,5 @@ void batch_run(struct batch *b, struct team *team)
 		.n_tokens = b->n_tokens, .n_seqs = b->n_seqs, .ids = b->ids, .position = b->position,
 		.rope_len = b->rope_len, .q_begin = b->q_begin, .kv_len = b->kv_len, .groups = groups,
 	};
-	program_run(b->program, team, &step);
+	return program_step(b->program, team, &step, wishes, n, take, user);
 }

@@ -30,7 +30,8 @@ void batch_clear(struct batch *b);
 int64_t batch_add(struct batch *b, const int32_t *ids, int64_t n, int64_t first, int64_t prompt_len,
 		  const int32_t *const *tables);
 
-/* Runs all layers over what was added; nothing where that is nothing. */
-void batch_run(struct batch *b, struct team *team);
+/* program_step over what was added; nothing where that is nothing. */
+int batch_run(struct batch *b, struct team *team, const struct sample_wish *wishes, int64_t n, sample_take_fn *take,
+	      void *user);
 
 #endif

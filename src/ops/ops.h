@@ -21,6 +21,7 @@
 #include "kernels/ops/glu.h"
 #include "kernels/ops/rope_table.h"
 #include "ops/registry.h"
+#include "ops/sampling.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,7 +38,7 @@ struct program_config {
 	int n_threads;         /* workers that will run it */
 	int64_t max_tokens;    /* tokens a step */
 	int64_t max_seqs;      /* sequences a step */
-	int64_t max_rows;      /* rows of logits a call of program_head */
+	int64_t max_rows;      /* rows of logits at once */
 	int64_t context;       /* longest sequence in tokens */
 	int64_t page_size;     /* tokens, a power of two */
 };
@@ -223,10 +224,15 @@ struct step {
 	const struct step_group *groups; /* [program_n_groups] */
 };
 
-/* Runs all layers. */
+/* Computes a step and what is wished of it: runs all layers, then chooses for each of n wishes and tells `take` of them in
+ * order. step->n_tokens may be 0: nothing runs. Fails only where a device fails. */
+int program_step(struct program *p, struct team *team, const struct step *step, const struct sample_wish *wishes,
+		 int64_t n, sample_take_fn *take, void *user);
+
+/* The parts of a step, for tests: all layers, ... */
 void program_run(struct program *p, struct team *team, const struct step *step);
 
-/* Logits of the given token indices of the last step: [n_rows, n_vocab] f32, dense; borrowed until the next call. */
+/* ... and logits of the given token indices of the last step: [n_rows, n_vocab] f32, dense; borrowed until the next call. */
 const float *program_head(struct program *p, struct team *team, const int32_t *rows, int64_t n_rows);
 int64_t program_n_vocab(const struct program *p);
 

@@ -61,6 +61,7 @@ void program_destroy(struct program **pp)
 	}
 	for (int64_t i = 0; i < p->n_plans; i++)
 		attention_plan_destroy(&p->plans[i].plan);
+	chooser_destroy(p);
 	while (p->kept) {
 		struct kept *next = p->kept->next;
 		mem_free(p->kept);
@@ -484,6 +485,7 @@ void program_memory(const struct program *p, struct program_memory *out)
 	struct attention_limits limits = plan_limits(p);
 	for (int64_t i = 0; i < p->n_plans; i++)
 		out->workspace += (uint64_t)attention_plan_bytes_for(&p->plans[i].request, &limits);
+	out->workspace += chooser_bytes(p);
 }
 
 int program_n_groups(const struct program *p)
@@ -522,6 +524,7 @@ int program_allocate(struct program *p, const int64_t *n_pages)
 		struct shared_plan *s = &p->plans[i];
 		TRY(attention_plan_create(&s->plan, &s->request, s->row, &limits));
 	}
+	TRY(chooser_create(p));
 	p->allocated = true;
 	return VB_OK;
 }

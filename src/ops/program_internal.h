@@ -5,6 +5,7 @@
 #include "ops/attention_plan.h"
 #include "ops/kernels.h"
 #include "ops/ops.h"
+#include "ops/sampling.h"
 
 #include "kernels/ops/attention.h"
 #include "kernels/ops/embed.h"
@@ -111,6 +112,18 @@ struct op {
 	} u;
 };
 
+/* What choosing tokens needs: [n_threads, vocabulary], but for a call's choices and rows: [max_rows]. */
+struct chooser {
+	sample_fn *sample;
+	log_softmax_fn *log_softmax;
+	float *work;
+	struct sample_candidate *candidate;
+	uint8_t *in_prompt; /* all 0 between calls */
+	int32_t *count;     /* likewise */
+	struct sample_choice *choices;
+	int32_t *rows;
+};
+
 struct kept {
 	struct kept *next;
 };
@@ -132,6 +145,14 @@ struct program {
 	int n_groups;
 	int64_t group_window[PROGRAM_MAX_GROUPS];
 	struct kept *kept;
+	struct chooser chooser;
 };
+
+/* program_choose.c */
+uint64_t chooser_bytes(const struct program *p);
+int chooser_create(struct program *p);
+void chooser_destroy(struct program *p);
+/* Chooses for n rows of logits, n <= max_rows, into p->chooser.choices. */
+void choose_rows(struct program *p, struct team *team, const struct sample_wish *wishes, int64_t n, const float *logits);
 
 #endif

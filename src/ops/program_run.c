@@ -263,6 +263,24 @@ const float *program_head(struct program *p, struct team *team, const int32_t *r
 	return start(p, p->logits);
 }
 
+int program_step(struct program *p, struct team *team, const struct step *step, const struct sample_wish *wishes,
+		 int64_t n, sample_take_fn *take, void *user)
+{
+	if (step->n_tokens == 0)
+		return VB_OK;
+	program_run(p, team, step);
+	for (int64_t done = 0; done < n;) {
+		int32_t *rows = p->chooser.rows;
+		int64_t count = n - done < p->config.max_rows ? n - done : p->config.max_rows;
+		for (int64_t i = 0; i < count; i++)
+			rows[i] = wishes[done + i].row;
+		choose_rows(p, team, wishes + done, count, program_head(p, team, rows, count));
+		for (int64_t i = 0; i < count; i++, done++)
+			take(user, &wishes[done], &p->chooser.choices[i]);
+	}
+	return VB_OK;
+}
+
 void program_fill_caches(struct program *p)
 {
 	enum dtype type = p->config.compute;

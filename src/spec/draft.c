@@ -17,12 +17,9 @@ struct draft {
 	struct program *program;
 	struct kv *kv;
 	struct batch *batch;
-	sample_fn *sample;
-	float *work;
-	struct sample_candidate *candidate;
-	int32_t *rows;
+	struct sample_wish *wishes; /* of the items that guess: their last token's row */
 	int64_t *active; /* indices of items that guess in this round */
-	int64_t chunk, max_rows, n_vocab;
+	int64_t chunk;
 	uint64_t bytes;
 };
 
@@ -66,12 +63,10 @@ static int create(struct draft *d, struct team *team, const struct spec_config *
 	TRY(model_config_read(&d->config, c->draft_dir));
 	TRY(check_vocabulary(d, c));
 	d->chunk = c->chunk;
-	d->max_rows = c->max_seqs < 32 ? c->max_seqs : 32;
-	d->n_vocab = c->n_vocab;
 	struct program_config pc = {
 		.compute = c->compute_auto ? d->config->dtype : c->compute, .isa = c->isa, .n_threads = c->n_threads,
 		.max_tokens = c->chunk > c->max_seqs ? c->chunk : c->max_seqs, .max_seqs = c->max_seqs,
-		.max_rows = d->max_rows, .context = c->context, .page_size = c->page_size,
+		.max_rows = c->max_seqs < 32 ? c->max_seqs : 32, .context = c->context, .page_size = c->page_size,
 	};
 	TRY(program_create(&d->program, &pc));
 	TRY(model_build(d->program, d->config));
@@ -80,12 +75,9 @@ static int create(struct draft *d, struct team *team, const struct spec_config *
 	TRY(program_bind(d->program, team, find_tensor, NULL, d->tensors));
 	TRY(make_cache(d, c));
 	TRY(batch_create(&d->batch, d->program));
-	d->sample = sample_kernel_for(c->isa);
-	d->work = mem_calloc((size_t)d->n_vocab, sizeof *d->work);
-	d->candidate = mem_calloc((size_t)d->n_vocab, sizeof *d->candidate);
-	d->rows = mem_calloc((size_t)c->max_seqs, sizeof *d->rows);
+	d->wishes = mem_calloc((size_t)c->max_seqs, sizeof *d->wishes);
 	d->active = mem_calloc((size_t)c->max_seqs, sizeof *d->active);
-	return d->work && d->candidate && d->rows && d->active ? VB_OK : VB_ENOMEM;
+	return d->wishes && d->active ? VB_OK : VB_ENOMEM;
 }
 
 int draft_create(struct draft **out, struct team *team, const struct spec_config *c)
@@ -115,9 +107,7 @@ void draft_destroy(struct draft **dp)
 	kv_destroy(&d->kv);
 	tensor_set_close(&d->tensors);
 	model_config_destroy(&d->config);
-	mem_free(d->work);
-	mem_free(d->candidate);
-	mem_free(d->rows);
+	mem_free(d->wishes);
 	mem_free(d->active);
 	mem_free(d);
 	*dp = NULL;
@@ -149,8 +139,17 @@ static bool add(struct draft *d, struct spec_item *item, int64_t end)
 	return true;
 }
 
+/* The guess behind the last token of the batch is wanted, for the n-th of those that guess: item i, in this round. */
+static void want(struct draft *d, struct spec_item *items, int64_t n, int64_t i, int64_t round)
+{
+	struct spec_item *item = &items[i];
+	d->active[n] = i;
+	d->wishes[n] = (struct sample_wish){ .row = (int32_t)d->batch->n_tokens - 1, .params = item->params,
+					     .position = item->n_known + round, .owner = item };
+}
+
 /* The tokens that the draft has yet to see, the least work first in line as it comes; returns how many items are up to
- * date and guess (their indices in active, their last token's index in rows). */
+ * date and guess (their indices in active, what they wait for in wishes). */
 static int64_t catch_up(struct draft *d, struct spec_item *items, int64_t n_items)
 {
 	int64_t left = d->chunk, n = 0;
@@ -174,40 +173,30 @@ static int64_t catch_up(struct draft *d, struct spec_item *items, int64_t n_item
 			item->n_draft = 0;
 			continue;
 		}
-		d->rows[n] = (int32_t)d->batch->n_tokens - 1;
-		d->active[n++] = i;
+		want(d, items, n++, i, 0);
 	}
 	return n;
 }
 
-static int32_t choose(struct draft *d, const struct spec_item *item, const float *logits, int64_t position)
+static void take_guess(void *user, const struct sample_wish *wish, const struct sample_choice *choice)
 {
-	struct sample_args a = { .logits = logits, .n_vocab = d->n_vocab, .params = item->params, .position = position,
-				 .work = d->work, .candidate = d->candidate };
-	return d->sample(&a);
-}
-
-/* The next guess of each active item, from the rows of the last run. */
-static void guess(struct draft *d, struct team *team, struct spec_item *items, int64_t n_active, int64_t round)
-{
-	for (int64_t done = 0; done < n_active; done += d->max_rows) {
-		int64_t n = n_active - done < d->max_rows ? n_active - done : d->max_rows;
-		const float *logits = program_head(d->program, team, d->rows + done, n);
-		for (int64_t i = 0; i < n; i++) {
-			struct spec_item *item = &items[d->active[done + i]];
-			int32_t id = choose(d, item, logits + i * d->n_vocab, item->n_known + round);
-			/* Logits that are not finite make no guess that could be right. */
-			item->tokens[item->n_known + round] = id < 0 ? 0 : id;
-		}
-	}
+	(void)user;
+	struct spec_item *item = wish->owner;
+	/* Logits that are not finite make no guess that could be right. */
+	item->tokens[wish->position] = choice->id < 0 ? 0 : choice->id;
 }
 
 void draft_propose(struct draft *d, struct team *team, struct spec_item *items, int64_t n_items)
 {
 	int64_t n = catch_up(d, items, n_items);
-	batch_run(d->batch, team); /* also those that only catch up */
-	for (int64_t round = 0; n > 0; round++) {
-		guess(d, team, items, n, round);
+	for (int64_t round = 0;; round++) {
+		/* The first run is also for those that only catch up. A device that fails makes no guesses: the target's step
+		 * will tell of it. */
+		if (batch_run(d->batch, team, d->wishes, n, take_guess, NULL) != VB_OK) {
+			for (int64_t i = 0; i < n_items; i++)
+				items[i].n_draft = 0;
+			return;
+		}
 		batch_clear(d->batch);
 		int64_t still = 0;
 		for (int64_t i = 0; i < n; i++) {
@@ -223,10 +212,10 @@ void draft_propose(struct draft *d, struct team *team, struct spec_item *items, 
 				item->n_draft = round + 1;
 				continue;
 			}
-			d->rows[still] = (int32_t)d->batch->n_tokens - 1;
-			d->active[still++] = d->active[i];
+			want(d, items, still++, d->active[i], round + 1);
 		}
 		n = still;
-		batch_run(d->batch, team);
+		if (n == 0)
+			return;
 	}
 }
