@@ -132,7 +132,7 @@ static void admit(struct state *s, int64_t chunk_left)
 	for (int64_t i = 0; i < s->n; i++) {
 		if (s->in[i].running)
 			continue;
-		if (n_running == s->limits->max_seqs || chunk_left == 0)
+		if (n_running == s->limits->max_seqs || chunk_left == 0 || s->in[i].preempted)
 			return;
 		for (int g = 0; g < s->limits->n_groups; g++) {
 			spare[g] -= pages_later(s, i, g) - s->in[i].pages[g];

@@ -8,7 +8,9 @@
  *   3. Waiting requests are admitted, the oldest first, while there are sequences, budget, and pages for all of their
  *      known tokens, beside those that the known tokens of running requests still need. One that does not fit stops the
  *      line: nobody overtakes, so that waiting is bounded by the work ahead, and what was preempted is not admitted
- *      again only to be preempted again.
+ *      again only to be preempted again. One that was preempted in this step stops it too, even where it would fit now
+ *      (what it held may be another's, and so be found again at once): taking back what was just given away is work
+ *      for nothing, and the next step knows better.
  * Where no page is left for the first token of a running request, the youngest running request is preempted: it gives
  * its pages back and waits again, at its old place. The youngest itself stalls instead, holding what it has, until
  * older ones end. So the oldest request always advances, and with it the engine, as long as each request alone fits:
@@ -28,6 +30,7 @@
 /* A request as the scheduler sees it; in order of arrival. */
 struct sched_request {
 	bool running;       /* has a sequence and pages; else it waits */
+	bool preempted;     /* it waits since this very step */
 	int64_t n_known;    /* tokens: of the prompt, and generated so far; more than n_computed */
 	int64_t n_computed; /* of these, with keys and values in the cache; of a waiting one, what kv_peek says */
 	int64_t n_draft;    /* guesses that wait to be verified behind the last known token */

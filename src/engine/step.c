@@ -134,8 +134,9 @@ static bool may_match(const struct request *r)
 	return !r->result.prompt_tokens || r->n_scored == r->n_prompt - 1;
 }
 
-/* The scheduler looks at all running requests and at as many waiting ones as could be admitted. */
-static int64_t view(struct vb_engine *e)
+/* The scheduler looks at all running requests and at as many waiting ones as could be admitted. `victim` is who was
+ * preempted last in this step, or NULL: those before it were younger, and stand behind it in the line. */
+static int64_t view(struct vb_engine *e, const struct request *victim)
 {
 	int64_t n = 0, waiting = 0, running = 0;
 	for (struct request *r = e->requests; r; r = r->next)
@@ -145,8 +146,9 @@ static int64_t view(struct vb_engine *e)
 			continue;
 		waiting += r->state == REQUEST_WAITING;
 		struct sched_request *v = &e->view[n];
-		*v = (struct sched_request){ .running = r->state == REQUEST_RUNNING, .n_known = r->n_known,
-					     .n_computed = r->n_computed, .n_draft = r->n_draft };
+		*v = (struct sched_request){ .running = r->state == REQUEST_RUNNING, .preempted = r == victim,
+					     .n_known = r->n_known, .n_computed = r->n_computed,
+					     .n_draft = r->n_draft };
 		for (int g = 0; v->running && g < e->limits.n_groups; g++)
 			v->pages[g] = kv_seq_pages(e->kv, r->seq, g);
 		if (!v->running && may_match(r))
@@ -199,13 +201,15 @@ static bool reserve(struct vb_engine *e, struct request *r)
 /* Decides, preempting until nobody has to be. */
 static int64_t decide(struct vb_engine *e)
 {
+	struct request *preempted = NULL;
 	for (;;) {
-		int64_t n = view(e);
+		int64_t n = view(e, preempted);
 		int64_t victim = sched_decide(e->view, n, &e->limits, e->decision);
 		if (victim == SCHED_NO_VICTIM)
 			return n;
-		leave_cache(e->viewed[victim]);
-		e->viewed[victim]->state = REQUEST_WAITING;
+		preempted = e->viewed[victim];
+		leave_cache(preempted);
+		preempted->state = REQUEST_WAITING;
 		e->stats.preemptions++;
 	}
 }
