@@ -49,8 +49,8 @@ VB_API void vb_cancel(struct vb_engine *engine);
 /* ---- Many requests ---- */
 
 /* Submits a request: it is checked and copied (nothing of *request is needed afterwards), and waits for its turn. It
- * ends exactly once, with on_done (may be NULL). *id (may be NULL) names it. Any thread, also from a callback. A request
- * that can never fit is refused here, with the numbers. */
+ * ends exactly once, with on_done (may be NULL). *id (may be NULL) names it. Any thread, also from a callback. A prompt
+ * that the context cannot hold is refused here, with the numbers; what it holds, the KV cache holds. */
 VB_API int vb_submit(struct vb_engine *engine, const struct vb_request *request, vb_token_fn *on_token,
 		     vb_done_fn *on_done, void *user, uint64_t *id);
 

@@ -73,11 +73,14 @@ static int make_cache(struct vb_engine *e)
 	struct kv_config c = { .page_size = s->page_size, .n_groups = program_n_groups(s->program),
 			       .max_seqs = s->max_batch, .max_tokens = s->context,
 			       .prefix_cache = s->options.prefix_cache };
+	int64_t step = s->chunk > s->max_draft ? s->chunk : s->max_draft + 1;
 	e->limits = (struct sched_limits){ .max_seqs = s->max_batch, .chunk = s->chunk, .page_size = s->page_size,
 					   .n_groups = c.n_groups };
 	for (int g = 0; g < c.n_groups; g++) {
 		c.group[g].window = e->limits.window[g] = program_group_window(s->program, g);
 		c.group[g].n_pages = s->n_pages[g];
+		/* One sequence as long as the context always fits: no request that was let in can be stuck. */
+		CHECK(s->n_pages[g] >= kv_most_pages(c.group[g].window, s->page_size, s->context, step));
 	}
 	TRY(program_allocate(s->program, s->n_pages));
 	TRY(kv_create(&e->kv, &c));

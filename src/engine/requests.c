@@ -54,22 +54,6 @@ static int check_request(const struct vb_request *r)
 	return VB_OK;
 }
 
-/* A request that even an empty cache cannot hold is refused now, with the numbers, not when its turn has come. */
-static int check_fits(const struct vb_engine *e, int64_t n_prompt, int64_t max_tokens)
-{
-	const struct setup *s = &e->setup;
-	int64_t longest = n_prompt + max_tokens;
-	for (int g = 0; g < program_n_groups(s->program); g++) {
-		int64_t needed = kv_pages_needed(e->kv, g, longest, s->chunk > s->max_draft ? s->chunk : s->max_draft + 1);
-		if (needed > s->n_pages[g])
-			FAIL(VB_ELIMIT, "request too long for the KV cache: %lld prompt tokens and up to %lld more need "
-					"%lld pages of %lld tokens, there are %lld: lower max_tokens or raise --kv-memory",
-			     (long long)n_prompt, (long long)max_tokens, (long long)needed, (long long)s->page_size,
-			     (long long)s->n_pages[g]);
-	}
-	return VB_OK;
-}
-
 static int encode_prompt(struct vb_engine *e, const struct vb_request *asked, struct ids *prompt)
 {
 	if (asked->prompt_ids) {
@@ -149,13 +133,14 @@ static int fill(struct request *r, const struct vb_request *asked, struct ids *p
 {
 	struct vb_engine *e = r->e;
 	TRY(encode_prompt(e, asked, prompt));
+	/* What the context holds, an empty cache holds (make_cache): nothing else can be too long. */
 	int64_t n = (int64_t)prompt->n, room = e->setup.context - n;
 	if (room < 0 || (room == 0 && asked->max_tokens > 0))
-		FAIL(VB_ELIMIT, "prompt too long: %lld tokens, the context holds %lld: shorten it or raise --context",
-		     (long long)n, (long long)e->setup.context);
+		FAIL(VB_ELIMIT, "prompt too long: %lld tokens, the context holds %lld: shorten it or raise %s",
+		     (long long)n, (long long)e->setup.context,
+		     e->setup.context_why[0] ? "--kv-memory" : "--context");
 	r->max_tokens = asked->max_tokens < room ? asked->max_tokens : room;
 	r->result.clipped = r->max_tokens < asked->max_tokens;
-	TRY(check_fits(e, n, r->max_tokens));
 	r->n_prompt = r->n_known = n;
 	r->tokens = mem_alloc((size_t)(n + r->max_tokens + MAX_DRAFT) * sizeof *r->tokens);
 	if (!r->tokens)

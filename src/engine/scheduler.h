@@ -14,8 +14,8 @@
  * Where no page is left for the first token of a running request, the youngest running request is preempted: it gives
  * its pages back and waits again, at its old place. The youngest itself stalls instead, holding what it has, until
  * older ones end. So the oldest request always advances, and with it the engine, as long as each request alone fits:
- * kv_most_pages of its longest length, with steps of `chunk`, must be there in each group, or it must be refused at
- * submission. No request needs more steps than there are tokens in it and in those before it.
+ * kv_most_pages of its longest length, with steps of `chunk`, must be there in each group (the engine's cache holds a
+ * sequence as long as its context). No request needs more steps than there are tokens in it and in those before it.
  *
  * What the scheduler decides never changes a token (docs/NUMERICS.md), only when it comes.
  */

@@ -118,11 +118,6 @@ void kv_destroy(struct kv **kv)
 
 /* ---- Counting ---- */
 
-int64_t kv_pages_needed(const struct kv *kv, int group, int64_t n_tokens, int64_t step_tokens)
-{
-	return kv_most_pages(kv->pool[group].window, kv->config.page_size, n_tokens, step_tokens);
-}
-
 int64_t kv_available(const struct kv *kv, int group)
 {
 	return kv->pool[group].n_free + kv->pool[group].idle.n;

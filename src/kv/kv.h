@@ -64,9 +64,6 @@ static inline int64_t kv_most_pages(int64_t window, int64_t page_size, int64_t n
 	return window > 0 && most < all ? most : all;
 }
 
-/* kv_most_pages of group g. */
-int64_t kv_pages_needed(const struct kv *kv, int group, int64_t n_tokens, int64_t step_tokens);
-
 /* Pages of group g that are free, or that only the prefix tree holds: those that the calls below can take. */
 int64_t kv_available(const struct kv *kv, int group);
 

@@ -447,7 +447,8 @@ static void test_never_fits(void **state)
 	r.ignore_eos = true;
 	submit(e, &r, &a[0]);
 	struct vb_request big = request_of(ids, 100, 5);
-	need_failure(vb_submit(e, &big, answer_token, answer_done, &a[1], NULL), VB_ELIMIT, WORDS("100", "48", "--context"));
+	need_failure(vb_submit(e, &big, answer_token, answer_done, &a[1], NULL), VB_ELIMIT,
+		     WORDS("100", "48", "--kv-memory"));
 	struct vb_result result;
 	need_failure(vb_generate(e, &big, NULL, NULL, &result), VB_ELIMIT, WORDS("100", "48"));
 	/* One that fills the cache to the last page is served. */
@@ -463,6 +464,48 @@ static void test_never_fits(void **state)
 	assert_int_equal(a[2].result.n_ids, 8);
 	answers_free(a, 3);
 	need(vb_engine_close(&e));
+}
+
+/* However small the cache: the longest context that it holds is served to its last token, in any mixture of windows,
+ * chunks and guesses. So nothing that the context lets in can be too long for the cache. */
+static void test_the_context_fits(void **state)
+{
+	(void)state;
+	static const char *const folders[] = { "llama-3-gqa3", "gemma2-window7", "qwen2-max-window-layers" };
+	for (size_t f = 0; f < sizeof folders / sizeof *folders; f++) {
+		uint64_t each = kv_per_token(golden(folders[f]));
+		int n_opened = 0;
+		for (int k = 0; k < 16; k++) {
+			struct vb_options o = many_options();
+			o.context = 0;
+			o.page_size = 1 << k % 4;
+			o.prefill_chunk = 1 + 5 * (k % 3);
+			o.kv_memory = each * (uint64_t)(1 + 5 * k) / 2;
+			o.speculate = k % 2 ? "ngram" : "none";
+			struct vb_engine *e;
+			int rc = vb_engine_open(&e, golden(folders[f]), &o);
+			if (rc != VB_OK) { /* not even a page */
+				need_failure(rc, VB_ELIMIT, WORDS("--kv-memory"));
+				continue;
+			}
+			n_opened++;
+			int64_t context = info_of(e, NULL, "context");
+			int32_t ids[1] = { 3 };
+			struct answer a[2] = { 0 };
+			struct vb_request r = request_of(ids, 1, context - 1);
+			r.ignore_eos = true;
+			for (int i = 0; i < 2; i++)
+				submit(e, &r, &a[i]);
+			run_all(e);
+			for (int i = 0; i < 2; i++) {
+				need(a[i].status);
+				assert_int_equal(a[i].result.n_ids, context - 1);
+			}
+			answers_free(a, 2);
+			need(vb_engine_close(&e));
+		}
+		assert_true(n_opened > 8);
+	}
 }
 
 /* Fewer pages than the batch needs: some give theirs up and begin again, and nobody can tell. */
@@ -720,6 +763,7 @@ int main(void)
 		cmocka_unit_test(test_inside_callbacks),
 		cmocka_unit_test(test_close_unfinished),
 		cmocka_unit_test(test_never_fits),
+		cmocka_unit_test(test_the_context_fits),
 		cmocka_unit_test(test_preemption),
 		cmocka_unit_test(test_prefix_cache),
 		cmocka_unit_test(test_submit_without_memory),
