@@ -11,6 +11,7 @@
 #define OPS_CUDA_OPS_H
 
 #include "hw/gpu.h"
+#include "kernels/ops/gather.h"
 #include "ops/kernels.h"
 
 /* Blocks that threads make for n elements. */
@@ -25,13 +26,7 @@ struct embed_cuda {
 int embed_cuda_find(struct gpu *g, int row, const struct embed_request *r, struct embed_cuda *out);
 void embed_cuda_run(struct gpu *g, const struct embed_cuda *k, const struct embed_args *a);
 
-/* out[r] = x[rows[r]] + delta[rows[r]] (delta may be NULL): the rows that logits are wanted of. */
-struct gather_args {
-	const int32_t *rows; /* [t], indices of tokens */
-	const float *x, *delta; /* f32, rows d apart */
-	float *out;             /* [t, d] f32 */
-	int64_t t, d;
-};
+/* kernels/ops/gather.h */
 struct gather_cuda {
 	struct gpu_kernel kernel;
 };

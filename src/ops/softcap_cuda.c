@@ -1,13 +1,12 @@
 /* softcap_cuda.c - the logits' soft cap on a GPU. */
 #include "ops/cuda_ops.h"
 
-#include "base/status.h"
-
 #define THREADS 256
+#define MOST_BLOCKS 65535 /* in a grid's second dimension */
 
 const char *softcap_cuda_refuse(const struct softcap_request *r)
 {
-	return r->d < 1 ? "takes rows of 1 value and more" : NULL;
+	return r->d < 1 || r->d > (int64_t)THREADS * MOST_BLOCKS ? "takes rows of 1 to 16776960 values" : NULL;
 }
 
 int softcap_cuda_find(struct gpu *g, int row, const struct softcap_request *r, struct softcap_cuda *out)
@@ -18,6 +17,8 @@ int softcap_cuda_find(struct gpu *g, int row, const struct softcap_request *r, s
 
 void softcap_cuda_run(struct gpu *g, const struct softcap_cuda *k, const struct softcap_args *a)
 {
-	struct gpu_grid grid = { .blocks = { cuda_blocks(a->t * a->d, THREADS), 1, 1 }, .threads = THREADS };
+	struct gpu_grid grid = { .blocks = { (uint32_t)a->t, cuda_blocks(a->d, THREADS), 1 },
+				 .threads = THREADS,
+				 .early = true };
 	gpu_launch(g, &k->kernel, &grid, a);
 }

@@ -1,11 +1,13 @@
-// softcap.cu - x = cap * tanh(x / cap), in place. A thread a value.
+// softcap.cu - x = cap * tanh(x / cap), in place. A block takes a value a thread of one row.
+#include "device.cuh"
 #include "kernels/ops/softcap.h"
 
 extern "C" __global__ void softcap_cuda(const __grid_constant__ struct softcap_args a)
 {
-	int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-	if (i >= a.t * a.d)
+	kernel_begin();
+	int64_t i = (int64_t)blockIdx.y * blockDim.x + threadIdx.x;
+	if (i >= a.d)
 		return;
-	float *x = a.x + i / a.d * a.x_stride + i % a.d;
+	float *x = a.x + blockIdx.x * a.x_stride + i;
 	*x = a.cap * tanhf(*x / a.cap);
 }
