@@ -66,8 +66,9 @@ VB_API int vb_engine_start(struct vb_engine *engine);
 VB_API int vb_engine_stop(struct vb_engine *engine);
 
 /* Counters since the engine was opened, as JSON freed by vb_free: {"requests": {...}, "steps", "tokens", "preemptions",
- * "speculation": {"method", "steps", "proposed", "accepted", "accepted_at": [...]}, "prefix_cache": {...}, "pages": [...]}. Not while a
- * step runs on another thread (VB_ESTATE). */
+ * "speculation": {"method", "steps", "proposed", "accepted", "proposed_at": [...], "accepted_at": [...]}, "prefix_cache": {...},
+ * "pages": [...]}. At any time, from any thread, also from a callback, without waiting for a step: everything but
+ * "submitted" is as the last finished step left it, all of the same moment. */
 VB_API int vb_engine_stats(struct vb_engine *engine, char **json);
 
 /* The engine's tokeniser, borrowed; NULL where the folder has none (then prompts must be ids). */

@@ -1,5 +1,5 @@
 /* bench.c - how fast the model runs on this machine, and how fast its memory would let it run. */
-#include "engine_internal.h"
+#include "step.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -266,6 +266,7 @@ int vb_bench_model(struct vb_engine *e, const struct vb_bench_spec *s, char **js
 		FAIL_TO(out, VB_ENOMEM, "out of memory: JSON");
 out:
 	release_decode(&b);
+	engine_show(e);
 	engine_stop_driving(e);
 	return rc;
 }

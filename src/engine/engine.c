@@ -105,6 +105,7 @@ static int take_memory(struct vb_engine *e)
 {
 	struct setup *s = &e->setup;
 	TRY(make_cache(e));
+	engine_show(e);
 	size_t seqs = (size_t)s->max_batch;
 	e->wishes = mem_calloc((size_t)program_get_config(s->program)->max_tokens, sizeof *e->wishes);
 	e->view = mem_calloc(2 * seqs, sizeof *e->view);
@@ -135,6 +136,7 @@ static void destroy(struct vb_engine *e)
 	mem_free(e->drafting);
 	mem_free(e->items);
 	pthread_mutex_destroy(&e->lock);
+	pthread_mutex_destroy(&e->shown_lock);
 	pthread_cond_destroy(&e->changed);
 	mem_free(e);
 }
@@ -150,6 +152,7 @@ int vb_engine_open(struct vb_engine **out, const char *model_dir, const struct v
 		return VB_ENOMEM;
 	int rc;
 	pthread_mutex_init(&e->lock, NULL);
+	pthread_mutex_init(&e->shown_lock, NULL);
 	pthread_cond_init(&e->changed, NULL);
 	e->requests_end = &e->requests;
 	e->inbox_end = &e->inbox;

@@ -91,7 +91,13 @@ struct request; /* requests.h */
 
 struct engine_stats {
 	int64_t ended, steps, tokens, preemptions, proposed, accepted, draft_steps;
-	int64_t accepted_at[16]; /* guesses at this distance that reached an answer */
+	int64_t proposed_at[16], accepted_at[16]; /* by distance from the known tokens: guesses, and right ones */
+};
+
+/* What anybody may look at, at any time: the counters as the last step left them. */
+struct engine_snapshot {
+	struct engine_stats stats;
+	struct kv_stats kv;
 };
 
 struct vb_engine {
@@ -127,7 +133,6 @@ struct vb_engine {
 	pthread_cond_t changed; /* the inbox, a finished step, a stopping thread */
 	struct request *inbox, **inbox_end;
 	uint64_t last_id;
-	int64_t stats_submitted;
 	bool driving;
 	bool closing; /* the engine's thread is to end */
 	bool closed;  /* vb_engine_close has begun */
@@ -135,6 +140,10 @@ struct vb_engine {
 	int64_t n_waiters; /* threads inside vb_generate */
 	bool has_thread;
 	pthread_t thread;
+
+	atomic_llong n_submitted;
+	pthread_mutex_t shown_lock; /* held for the length of a copy, taken last */
+	struct engine_snapshot shown;
 };
 
 /* A path as JSON text; bytes that are no UTF-8 as question marks. NULL on ENOMEM. */

@@ -230,6 +230,15 @@ int vb_explain(const char *model_dir, const struct vb_options *options, const ch
 	return rc;
 }
 
+/* A counter for each distance that guesses can have. */
+static json_t *distances(const struct vb_engine *e, const int64_t *counters)
+{
+	json_t *list = json_array();
+	for (int i = 0; i < e->max_draft; i++)
+		list = with_item(list, json_integer((json_int_t)counters[i]));
+	return list;
+}
+
 static json_t *pages_json(const struct vb_engine *e, const struct kv_stats *kv)
 {
 	json_t *pages = json_array();
@@ -245,25 +254,22 @@ int vb_engine_stats(struct vb_engine *e, char **json)
 	if (!e || !json)
 		FAIL(VB_EINVAL, "invalid call: vb_engine_stats: no argument may be NULL");
 	*json = NULL;
-	if (!engine_try_drive(e))
-		FAIL(VB_ESTATE, "engine busy: vb_engine_stats: a step runs: ask again");
-	const struct engine_stats *s = &e->stats;
-	struct kv_stats kv;
-	kv_get_stats(e->kv, &kv);
-	pthread_mutex_lock(&e->lock);
-	int64_t submitted = e->stats_submitted;
-	pthread_mutex_unlock(&e->lock);
-	json_t *at = json_array();
-	for (int i = 0; i < e->max_draft; i++)
-		at = with_item(at, json_integer((json_int_t)s->accepted_at[i]));
+	struct engine_snapshot now;
+	pthread_mutex_lock(&e->shown_lock);
+	now = e->shown;
+	pthread_mutex_unlock(&e->shown_lock);
+	/* Read after the others: it is never behind those that have ended. */
+	long long submitted = atomic_load(&e->n_submitted);
+	const struct engine_stats *s = &now.stats;
+	const struct kv_stats *kv = &now.kv;
 	json_t *o = json_pack(
-		"{s:{s:I, s:I}, s:I, s:I, s:I, s:{s:s, s:I, s:I, s:I, s:o}, s:{s:I, s:I, s:I, s:I, s:I}, s:o}", "requests",
-		"submitted", (json_int_t)submitted, "ended", (json_int_t)s->ended, "steps", (json_int_t)s->steps,
-		"tokens", (json_int_t)s->tokens, "preemptions", (json_int_t)s->preemptions, "speculation", "method",
-		method_name(e->setup.speculate), "steps", (json_int_t)s->draft_steps, "proposed", (json_int_t)s->proposed,
-		"accepted", (json_int_t)s->accepted, "accepted_at", at, "prefix_cache", "queries", (json_int_t)kv.queries,
-		"queried_tokens", (json_int_t)kv.queried_tokens, "hit_tokens", (json_int_t)kv.hit_tokens, "nodes",
-		(json_int_t)kv.nodes, "evicted_nodes", (json_int_t)kv.evicted_nodes, "pages", pages_json(e, &kv));
-	engine_stop_driving(e);
+		"{s:{s:I, s:I}, s:I, s:I, s:I, s:{s:s, s:I, s:I, s:I, s:o, s:o}, s:{s:I, s:I, s:I, s:I, s:I}, s:o}",
+		"requests", "submitted", (json_int_t)submitted, "ended", (json_int_t)s->ended, "steps",
+		(json_int_t)s->steps, "tokens", (json_int_t)s->tokens, "preemptions", (json_int_t)s->preemptions,
+		"speculation", "method", method_name(e->setup.speculate), "steps", (json_int_t)s->draft_steps, "proposed",
+		(json_int_t)s->proposed, "accepted", (json_int_t)s->accepted, "proposed_at", distances(e, s->proposed_at),
+		"accepted_at", distances(e, s->accepted_at), "prefix_cache", "queries", (json_int_t)kv->queries,
+		"queried_tokens", (json_int_t)kv->queried_tokens, "hit_tokens", (json_int_t)kv->hit_tokens, "nodes",
+		(json_int_t)kv->nodes, "evicted_nodes", (json_int_t)kv->evicted_nodes, "pages", pages_json(e, kv));
 	return give_text(o, json);
 }

@@ -13,7 +13,7 @@ uint64_t engine_enqueue(struct vb_engine *e, struct request *r)
 {
 	pthread_mutex_lock(&e->lock);
 	uint64_t id = r->id = ++e->last_id;
-	e->stats_submitted++;
+	atomic_fetch_add(&e->n_submitted, 1);
 	/* A cancel that found nobody is not for those who come later. */
 	if (!e->requests && !e->inbox)
 		atomic_store(&e->cancel_all, false);
@@ -336,6 +336,8 @@ static void learn(struct vb_engine *e, struct request *r)
 	e->stats.draft_steps++;
 	e->stats.proposed += r->n_put;
 	e->stats.accepted += r->n_taken;
+	for (int64_t i = 0; i < r->n_put; i++)
+		e->stats.proposed_at[i]++;
 	for (int64_t i = 0; i < r->n_taken; i++)
 		e->stats.accepted_at[i]++;
 }
@@ -359,6 +361,14 @@ static void settle(struct vb_engine *e, int64_t n)
 	}
 }
 
+void engine_show(struct vb_engine *e)
+{
+	pthread_mutex_lock(&e->shown_lock);
+	e->shown.stats = e->stats;
+	kv_get_stats(e->kv, &e->shown.kv);
+	pthread_mutex_unlock(&e->shown_lock);
+}
+
 bool engine_run_step(struct vb_engine *e)
 {
 	take_inbox(e);
@@ -378,5 +388,6 @@ bool engine_run_step(struct vb_engine *e)
 		spec_learn_cost(e->spec, e->batch->n_tokens, clock_s() - start, e->n_guesses, e->propose_s);
 	}
 	settle(e, n);
+	engine_show(e);
 	return sweep(e);
 }

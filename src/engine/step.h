@@ -15,6 +15,9 @@ bool engine_run_step(struct vb_engine *e);
 /* Puts a request into the inbox and wakes the engine's thread; it is the engine's from here on. Its id. */
 uint64_t engine_enqueue(struct vb_engine *e, struct request *r);
 
+/* Shows the counters as they are now to vb_engine_stats. By whoever drives. */
+void engine_show(struct vb_engine *e);
+
 /* Ends every request: when the engine closes. */
 void engine_end_all(struct vb_engine *e, int rc);
 

@@ -169,6 +169,29 @@ static void wait_until_ended(struct worker *workers)
 }
 
 /* The engine's thread runs what others submit. */
+/* Figures of one moment, while others submit and run steps: no page is lost in them, and time goes forward. */
+static int need_sound_stats(struct vb_engine *e, int64_t n_pages, int least_steps)
+{
+	char *text;
+	json_t *stats, *requests, *group;
+	need(vb_engine_stats(e, &text));
+	need(json_parse(&stats, text, strlen(text), "statistics"));
+	vb_free(text);
+	requests = json_object_get(stats, "requests");
+	int64_t submitted = json_integer_value(json_object_get(requests, "submitted")), pages = 0;
+	assert_in_range(json_integer_value(json_object_get(requests, "ended")), 0, submitted);
+	size_t i;
+	json_array_foreach(json_object_get(stats, "pages"), i, group)
+		pages += json_integer_value(json_object_get(group, "used")) +
+			 json_integer_value(json_object_get(group, "cached")) +
+			 json_integer_value(json_object_get(group, "free"));
+	assert_int_equal(pages, n_pages);
+	int steps = (int)json_integer_value(json_object_get(stats, "steps"));
+	assert_true(steps >= least_steps);
+	json_decref(stats);
+	return steps;
+}
+
 static void test_submit_from_threads(void **state)
 {
 	(void)state;
@@ -182,12 +205,8 @@ static void test_submit_from_threads(void **state)
 	need(vb_engine_start(e));
 	need_failure(vb_engine_start(e), VB_ESTATE, WORDS("already"));
 	start_workers(workers, e, &c, submit_some);
-	/* Looking is allowed at any time, if not always answered. */
-	for (int i = 0; i < 20; i++) {
-		char *text;
-		int rc = vb_engine_stats(e, &text);
-		assert_true(rc == VB_OK || rc == VB_ESTATE);
-		vb_free(text);
+	for (int i = 0, steps = 0; i < 20; i++) {
+		steps = need_sound_stats(e, n_pages, steps);
 		nap();
 	}
 	for (int t = 0; t < N_THREADS; t++)
@@ -325,6 +344,7 @@ static int nosy_token(void *user, const struct vb_event *event)
 	n->rc_step = vb_step(e, NULL);
 	n->rc_generate = vb_generate(e, n->request, NULL, NULL, &result);
 	n->rc_stats = vb_engine_stats(e, &text);
+	vb_free(text);
 	n->rc_close = vb_engine_close(&e);
 	n->rc_stop = vb_engine_stop(n->e);
 	if (!n->submitted++)
@@ -364,7 +384,7 @@ static void test_inside_callbacks(void **state)
 		assert_int_equal(n.rc_step, VB_ESTATE);
 		assert_int_equal(n.rc_generate, VB_ESTATE);
 		assert_int_equal(n.rc_close, VB_ESTATE);
-		assert_int_equal(n.rc_stats, VB_ESTATE);
+		assert_int_equal(n.rc_stats, VB_OK);
 		assert_int_equal(n.rc_stop, with_thread ? VB_ESTATE : VB_OK);
 		assert_int_equal(n.rc_submit_done, VB_OK);
 		need_same(&n.first.result, &n.second.result);
@@ -373,6 +393,61 @@ static void test_inside_callbacks(void **state)
 		answers_free(&n.second, 1);
 		need(vb_engine_close(&n.e));
 	}
+}
+
+/* A callback that keeps the step waiting. */
+struct gate {
+	struct answer answer;
+	atomic_bool inside, open;
+};
+
+static int gate_token(void *user, const struct vb_event *event)
+{
+	struct gate *g = user;
+	atomic_store(&g->inside, true);
+	while (!atomic_load(&g->open))
+		nap();
+	return answer_token(&g->answer, event);
+}
+
+static void gate_done(void *user, int status, struct vb_result *result)
+{
+	struct gate *g = user;
+	answer_done(&g->answer, status, result);
+}
+
+/* Whoever looks does not wait for the step that runs: it is answered as the one before left things. */
+static void test_stats_within_a_step(void **state)
+{
+	(void)state;
+	int32_t ids[8];
+	struct vb_request r = request_of(ids, golden_prompt(folder, ids, 8), 3);
+	r.ignore_eos = true;
+	struct vb_options o = many_options();
+	struct vb_engine *e = open_engine(golden(folder), &o);
+	static struct gate g;
+	int64_t n_pages = pages_of(e, "free");
+	assert_true(n_pages > 0);
+	need(vb_engine_start(e));
+	need(vb_submit(e, &r, gate_token, gate_done, &g, NULL));
+	for (int ms = 0; !atomic_load(&g.inside); ms++) {
+		assert_true(ms < 60000);
+		nap();
+	}
+	assert_int_equal(stat_of(e, "requests", "submitted"), 1);
+	assert_int_equal(stat_of(e, NULL, "steps"), 0);
+	assert_int_equal(pages_of(e, "used"), 0);
+	atomic_store(&g.open, true);
+	for (int ms = 0; !atomic_load(&g.answer.n_ended); ms++) {
+		assert_true(ms < 60000);
+		nap();
+	}
+	need(vb_engine_stop(e));
+	need(g.answer.status);
+	assert_int_equal(stat_of(e, NULL, "steps"), 3);
+	need_empty(e, n_pages);
+	answers_free(&g.answer, 1);
+	need(vb_engine_close(&e));
 }
 
 /* Closing ends what waits and what runs; nobody gets in meanwhile. */
@@ -761,6 +836,7 @@ int main(void)
 		cmocka_unit_test(test_generate_from_threads),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_inside_callbacks),
+		cmocka_unit_test(test_stats_within_a_step),
 		cmocka_unit_test(test_close_unfinished),
 		cmocka_unit_test(test_never_fits),
 		cmocka_unit_test(test_the_context_fits),
