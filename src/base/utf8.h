@@ -11,7 +11,7 @@
 int utf8_decode(const char *s, size_t n, uint32_t *code_point);
 
 /* Writes 1..4 bytes; 0 where code_point is not encodable. */
-int utf8_encode(uint32_t code_point, char out[4]);
+int utf8_write(uint32_t code_point, char out[4]);
 
 bool utf8_valid(const char *s, size_t n);
 

@@ -111,7 +111,7 @@ static int escape(struct scan *s, char **dst)
 	uint32_t code_point = 0;
 	TRY(unicode_escape(s, &code_point));
 	if (dst)
-		*dst += utf8_encode(code_point, *dst);
+		*dst += utf8_write(code_point, *dst);
 	return VB_OK;
 }
 

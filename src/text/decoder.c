@@ -577,7 +577,7 @@ static int stage_token_bytes(const struct stage *st, struct scratch *s, struct b
 		*done = true;
 		return buf_putc(token, (char)byte);
 	case STAGE_METASPACE:
-		mark_len = (size_t)utf8_encode(st->mark, mark);
+		mark_len = (size_t)utf8_write(st->mark, mark);
 		return replace_all(token, work, mark, mark_len, " ", 1);
 	case STAGE_REPLACE:
 		return replace_text(st, s, token, work);

@@ -233,7 +233,7 @@ static int unescape_one(struct parser *p, const char *s, size_t n, size_t *used,
 		*used = 0;
 		return VB_OK;
 	}
-	int k = utf8_encode(cp, out);
+	int k = utf8_write(cp, out);
 	if (k <= 0)
 		SYNTAX(p, "an escape that is no Unicode character (U+%04X)", cp);
 	*len = (size_t)k;

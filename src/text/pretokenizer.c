@@ -195,7 +195,7 @@ static int metaspace(const struct cut_step *st, const char *text, const struct p
 		     struct buf *out, struct pieces *to)
 {
 	char mark[4];
-	size_t len = (size_t)utf8_encode(st->delimiter, mark), start = out->len,
+	size_t len = (size_t)utf8_write(st->delimiter, mark), start = out->len,
 	       n = p->end - p->begin;
 	const char *s = text + p->begin;
 	uint32_t zero = 0;

@@ -372,7 +372,7 @@ static int one_char(struct translation *t, bool in_class, uint32_t *cp)
 				REFUSE(t, "\\x of a single byte above 7f");
 		}
 		char utf8[4];
-		if (utf8_encode(*cp, utf8) == 0)
+		if (utf8_write(*cp, utf8) == 0)
 			REFUSE(t, "not a Unicode character");
 		return VB_OK;
 	}

@@ -46,7 +46,7 @@ bool is_punctuation(uint32_t cp)
 int buf_put_cp(struct buf *b, uint32_t cp)
 {
 	char s[4];
-	return buf_append(b, s, (size_t)utf8_encode(cp, s));
+	return buf_append(b, s, (size_t)utf8_write(cp, s));
 }
 
 /* Length of the longest prefix of s that begins some valid sequence, at least 1: what one U+FFFD

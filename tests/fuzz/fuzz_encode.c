@@ -62,7 +62,7 @@ static void append_bytes(struct buf *b, bool byte_level)
 		char c[8] = "";
 		bool itself = (i >= 0x21 && i <= 0x7e) || (i >= 0xa1 && i != 0xad);
 		if (byte_level) {
-			utf8_encode(itself ? i : other, c);
+			utf8_write(itself ? i : other, c);
 			if (i < 0x80) /* quotes and the backslash among them */
 				snprintf(c, sizeof c, "\\u%04x", itself ? i : other);
 			other += !itself;

@@ -405,7 +405,7 @@ static struct tokenizer *load_bytes(const char *normalizer)
 	for (unsigned i = 0; i < 256; i++) {
 		char c[8] = "";
 		bool itself = (i >= 0x21 && i <= 0x7e) || (i >= 0xa1 && i != 0xad);
-		utf8_encode(itself ? i : other++, c);
+		utf8_write(itself ? i : other++, c);
 		if (i < 0x80) /* quotes and the backslash among them */
 			snprintf(c, sizeof c, "\\u%04x", itself ? i : other - 1);
 		assert_int_equal(buf_printf(&json, "%s'%s':%u", i ? "," : "", c, i + 1000), VB_OK);

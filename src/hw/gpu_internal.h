@@ -1,0 +1,53 @@
+/* gpu_internal.h - what the files of src/hw that make gpu.h share. */
+#ifndef HW_GPU_INTERNAL_H
+#define HW_GPU_INTERNAL_H
+
+#include "hw/cuda_driver.h"
+#include "hw/gpu.h"
+
+/* Pinned memory of the host. */
+struct gpu_pinned {
+	char *begin;
+	size_t bytes;
+};
+
+struct gpu {
+	struct cuda_driver d;
+	struct hw_gpu facts;
+	int index;
+	/* Our own, not the device's primary one: destroying it frees all that was allocated in it, whatever state a failing
+	 * kernel left it in, and another can be opened after it. */
+	struct cu_context *context;
+	struct cu_stream *stream;
+	struct cu_module **modules; /* [n_modules], as image_files */
+	int n_modules;
+	struct gpu_pinned *pinned;
+	int n_pinned;
+	bool capturing;
+	bool starts_early;       /* kernels may (struct gpu_grid) */
+	const char *last_kernel; /* launched; NULL: none */
+	char error[512];         /* the queue's first; "": none */
+};
+
+/* Every function of gpu.h works in between these: threads may use a gpu one after another, and a program's own context on
+ * this thread is the same afterwards. False, with the error kept, where the context could not be entered. */
+bool gpu_enter(struct gpu *g);
+void gpu_leave(struct gpu *g);
+
+/* Whether work may be enqueued: no error yet. */
+static inline bool gpu_queue_open(const struct gpu *g)
+{
+	return g->error[0] == 0;
+}
+
+/* Keeps the queue's first error; CU_OK is none. `what` and what follows name the call. */
+void gpu_note(struct gpu *g, cu_result code, const char *what, ...) __attribute__((format(printf, 3, 4)));
+/* VB_OK, or VB_EDEVICE with the queue's first error. */
+int gpu_first_error(const struct gpu *g);
+/* VB_OK for CU_OK, else `status` with a message of the same form. */
+int gpu_failure(const struct gpu *g, int status, cu_result code, const char *call);
+
+/* What the driver says of GPU `index`. */
+int gpu_describe(const struct cuda_driver *d, int index, struct hw_gpu *out, cu_device *device);
+
+#endif
