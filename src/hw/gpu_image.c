@@ -117,3 +117,10 @@ bool hw_gpu_runs(const struct hw_gpu *gpu, enum hw_family family, char reason[HW
 	}
 	return family == HW_HOPPER ? hopper_runs(gpu, reason) : portable_runs(gpu, reason);
 }
+
+uint32_t hw_gpu_isa(const struct hw_gpu *gpu)
+{
+	char unused[HW_REASON_MAX];
+	/* There is no code of the Hopper family yet. */
+	return hw_gpu_runs(gpu, HW_PORTABLE, unused) ? ISA_CUDA : 0;
+}

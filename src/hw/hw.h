@@ -53,6 +53,9 @@ enum hw_family {
 /* Whether the image's code of that family runs on the GPU; `reason` says by what, or why not. Pure. */
 bool hw_gpu_runs(const struct hw_gpu *gpu, enum hw_family family, char reason[HW_REASON_MAX]);
 
+/* ISA_CUDA where the portable family runs on the GPU, and ISA_CUDA_HOPPER where that one does too; else 0. Pure. */
+uint32_t hw_gpu_isa(const struct hw_gpu *gpu);
+
 struct hw_facts {
 	char cpu_name[128];
 	uint32_t isa;         /* enum isa bits */
@@ -60,6 +63,7 @@ struct hw_facts {
 	uint64_t memory;      /* bytes available to this process: MemAvailable or the cgroup's limit, the smaller */
 	bool cuda_driver;     /* libcuda.so.1 can be opened */
 	int n_gpus;           /* 0 where probed: GPUs are not looked for while the program carries no code for them */
+	char gpu_why[HW_REASON_MAX]; /* why there are none, where the driver is there */
 	struct hw_gpu gpu[HW_MAX_GPUS];
 };
 
