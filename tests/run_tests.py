@@ -2,7 +2,8 @@
 """Runs the meson tests and the system tests of one build directory; the last line is "N passed, N failed".
 
 Exits 0 only where something passed and nothing failed. A test that was skipped is neither; skips are listed before
-the last line with their number.
+the last line with their number. Several may run in one build directory at once: what they write has the process's
+number in its name, and goes when it was read.
 """
 import argparse
 import json
@@ -21,30 +22,32 @@ def remove(path):
 
 def run_meson(build):
     """Results of `meson test`, from its log: one JSON object a line. -> passed, failed names, skipped names"""
-    log = os.path.join(build, "meson-logs", "testlog.json")
-    remove(log)
-    status = subprocess.run(["meson", "test", "-C", build, "--no-rebuild", "--print-errorlogs",
+    name = f"testlog-{os.getpid()}"
+    log = os.path.join(build, "meson-logs", name)
+    status = subprocess.run(["meson", "test", "-C", build, "--no-rebuild", "--print-errorlogs", "--logbase", name,
                              "--timeout-multiplier", "4"], cwd=ROOT).returncode
     passed, failed, skipped = 0, [], []
-    if os.path.exists(log):
-        for line in open(log, encoding="utf-8"):
-            test = json.loads(line)
-            if test["result"] in ("OK", "EXPECTEDFAIL"):
-                passed += 1
-            elif test["result"] == "SKIP":
-                skipped.append(test["name"])
-            else:
-                failed.append(test["name"])
+    if os.path.exists(log + ".json"):
+        with open(log + ".json", encoding="utf-8") as lines:
+            for line in lines:
+                test = json.loads(line)
+                if test["result"] in ("OK", "EXPECTEDFAIL"):
+                    passed += 1
+                elif test["result"] == "SKIP":
+                    skipped.append(test["name"])
+                else:
+                    failed.append(test["name"])
+    for ending in (".json", ".junit.xml", ".txt"):
+        remove(log + ending)
     if not passed and not failed or status and not failed:
         failed.append(f"meson test itself (exit status {status})")
     return passed, failed, skipped
 
 
-def run_pytest(build):
-    report = os.path.join(build, "pytest.xml")
-    remove(report)
+def run_pytest(build, tests="tests/system"):
+    report = os.path.join(build, f"pytest-{os.getpid()}.xml")
     env = dict(os.environ, VERBATIM_BUILD=build)
-    status = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/system",
+    status = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests,
                              f"--junit-xml={report}"], cwd=ROOT, env=env).returncode
     passed, failed, skipped = 0, [], []
     if os.path.exists(report):
@@ -56,6 +59,7 @@ def run_pytest(build):
                 skipped.append(name)
             else:
                 passed += 1
+        remove(report)
     if not passed and not failed or status and not failed:
         failed.append(f"pytest itself (exit status {status})")
     return passed, failed, skipped
