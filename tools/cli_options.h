@@ -50,7 +50,7 @@ struct settings {
 	const char *input;
 
 	/* prove */
-	int64_t cases, schedule;
+	int64_t cases, schedule, only_request;
 	uint64_t prove_seed;
 
 	/* explain */

@@ -38,8 +38,16 @@ static void print_difference(const struct settings *s, const char *model, const 
 	printf("\n%sDIFFERENT%s: %s, schedule %lld, request %lld\n", bold(stdout), plain(stdout),
 	       json_string_value(json_object_get(d, "what")), (long long)json_integer_value(json_object_get(d, "schedule")),
 	       (long long)json_integer_value(json_object_get(d, "request")));
-	printf("again: verbatim prove %s --seed %llu --schedule %lld --cases 1", model, (unsigned long long)s->prove_seed,
-	       (long long)json_integer_value(json_object_get(d, "schedule")));
+	printf("again: verbatim prove %s --seed %llu --schedule %lld --request %lld", model,
+	       (unsigned long long)s->prove_seed, (long long)json_integer_value(json_object_get(d, "schedule")),
+	       (long long)json_integer_value(json_object_get(d, "request")));
+	/* What else a schedule depends on. */
+	if (s->engine.threads)
+		printf(" --threads %d", s->engine.threads);
+	if (s->engine.context)
+		printf(" --context %lld", (long long)s->engine.context);
+	if (s->engine.draft_model)
+		printf(" --draft-model %s", s->engine.draft_model);
 	if (s->engine.dtype && strcmp(s->engine.dtype, "auto") != 0)
 		printf(" --dtype %s", s->engine.dtype);
 	if (s->engine.cpu_isa && strcmp(s->engine.cpu_isa, "auto") != 0)
@@ -76,7 +84,7 @@ int cmd_prove(struct settings *s)
 	if (rc == VB_OK)
 		rc = buf_printf(&draft, "%s/draft", model.data);
 	struct prove_spec spec = { .options = &s->engine, .cases = s->cases, .seed = s->prove_seed,
-				   .first_schedule = s->schedule };
+				   .first_schedule = s->schedule, .only_request = s->only_request };
 	if (rc == VB_OK) {
 		spec.model = model.data;
 		spec.draft = s->engine.draft_model ? s->engine.draft_model

@@ -11,6 +11,8 @@
 #define MAX_CROWD 128
 #define MAX_PROMPT 200
 #define MAX_ANSWER 24
+/* At most one in so many comparisons is of the same schedule. */
+#define LEAST_SCHEDULES 8
 
 /* ---- Random numbers: a stream that depends on (seed, schedule) alone ---- */
 
@@ -320,7 +322,7 @@ static int compare_one(struct tally *t, struct vb_engine *alone, const struct cr
 	for (int k = 0; k < KIND_COUNT; k++)
 		t->by_kind[k] += kinds[k];
 	const char *what = difference(s);
-	if (!what || t->difference)
+	if (!what)
 		return VB_OK;
 	json_t *list = json_array();
 	for (int k = 0; k < KIND_COUNT; k++)
@@ -328,6 +330,33 @@ static int compare_one(struct tally *t, struct vb_engine *alone, const struct cr
 			json_array_append_new(list, json_string(kind_names[k]));
 	t->difference = json_pack("{s:I, s:i, s:s, s:o}", "schedule", (json_int_t)schedule, "request", index, "what", what,
 				  "kinds", list);
+	return VB_OK;
+}
+
+/* The requests of a schedule in the order in which they are compared. */
+static void draw_order(const struct prove_spec *spec, int64_t schedule, int n, int *order)
+{
+	/* Another stream than the schedule's own: what is in it does not depend on what is looked at. */
+	struct dice d = { .seed = spec->seed, .stream = (uint64_t)schedule | (uint64_t)1 << 63 };
+	for (int i = 0; i < n; i++) {
+		int at = (int)roll(&d, (uint32_t)i + 1);
+		order[i] = order[at];
+		order[at] = i;
+	}
+}
+
+/* Compares what ended, as much of it as one schedule may give and is still wanted. */
+static int compare_crowd(const struct prove_spec *spec, struct tally *t, struct vb_engine *alone, const struct crowd *c,
+			 int64_t schedule)
+{
+	int order[MAX_CROWD];
+	int64_t most = t->cases + (spec->cases + LEAST_SCHEDULES - 1) / LEAST_SCHEDULES;
+	if (most > spec->cases)
+		most = spec->cases;
+	draw_order(spec, schedule, c->n, order);
+	for (int i = 0; i < c->n && t->cases < most && !t->difference; i++)
+		if (spec->only_request < 0 || order[i] == spec->only_request)
+			TRY(compare_one(t, alone, c, &c->subject[order[i]], schedule, order[i]));
 	return VB_OK;
 }
 
@@ -356,8 +385,11 @@ static int run_schedule(const struct prove_spec *spec, struct vb_engine *alone, 
 		make_subject(&d, &c, i, n_vocab, longest);
 	make_options(&d, spec, &c, context, kv);
 	int rc = run_crowd(&c, spec->model);
-	for (int i = 0; i < c.n && rc == VB_OK; i++)
-		rc = compare_one(t, alone, &c, &c.subject[i], schedule, i);
+	if (rc == VB_OK && spec->only_request >= c.n)
+		rc = status_fail(VB_EINVAL, __FILE__, __LINE__, "no such request: %lld: schedule %lld has %d",
+				 (long long)spec->only_request, (long long)schedule, c.n);
+	if (rc == VB_OK)
+		rc = compare_crowd(spec, t, alone, &c, schedule);
 	crowd_fini(&c);
 	return rc;
 }
@@ -393,6 +425,8 @@ int prove(const struct prove_spec *spec, json_t **out)
 		TRY_TO(out, run_schedule(spec, alone, info, i, &t));
 		if (spec->progress)
 			spec->progress(spec->user, t.cases, t.difference != NULL);
+		if (spec->only_request >= 0)
+			break;
 	}
 	kinds = json_object();
 	for (int k = 0; k < KIND_COUNT; k++)
