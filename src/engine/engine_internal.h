@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/threads.h"
+#include "hw/gpu.h"
 #include "hw/hw.h"
 #include "kv/kv.h"
 #include "load/load.h"

@@ -213,6 +213,11 @@ int vb_explain(const char *model_dir, const struct vb_options *options, const ch
 	*json = NULL;
 	struct setup s;
 	TRY(setup_create(&s, model_dir, options, facts));
+	if (!facts) {
+		if (strcmp(s.options.device, "cpu") == 0)
+			gpu_probe(&s.facts);
+		gpu_probe_images(&s.facts);
+	}
 	json_t *o = json_pack("{s:o, s:s, s:s}", "facts", hw_facts_json(&s.facts), "device", "cpu", "device_why",
 			      s.device_why);
 	if (model_dir) {

@@ -92,6 +92,9 @@ int setup_machine(struct setup *s, const struct vb_options *options, const char 
 		TRY(hw_facts_parse(&s->facts, facts, strlen(facts), "--facts"));
 	else
 		TRY(hw_facts_probe(&s->facts));
+	/* Starting the driver takes long: who wants the CPU does not wait for it. */
+	if (!facts && strcmp(s->options.device, "cpu") != 0)
+		gpu_probe(&s->facts);
 	TRY(hw_isa_level(s->options.cpu_isa, s->facts.isa, &s->isa));
 	s->n_threads = s->options.threads ? s->options.threads : s->facts.n_threads;
 	return choose_device(s);

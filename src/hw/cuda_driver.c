@@ -49,9 +49,14 @@ int cuda_driver_open(struct cuda_driver *out)
 		memcpy((char *)out + calls[i].offset, &f, sizeof f);
 	}
 	dlclose(library); /* its mapping stays */
-	cu_result rc = out->cuInit(0);
+	return VB_OK;
+}
+
+int cuda_driver_start(const struct cuda_driver *d)
+{
+	cu_result rc = d->cuInit(0);
 	char text[128];
 	if (rc != CU_OK)
-		FAIL(VB_EUNSUPPORTED, "the NVIDIA driver offers no GPU: cuInit: %s", cuda_error_text(out, rc, text));
+		FAIL(VB_EUNSUPPORTED, "the NVIDIA driver offers no GPU: cuInit: %s", cuda_error_text(d, rc, text));
 	return VB_OK;
 }

@@ -133,9 +133,12 @@ struct cuda_driver {
 #undef CALL
 };
 
-/* Opens the driver's library and initialises it. VB_EUNSUPPORTED where there is none, or it offers no GPU, or it lacks a
- * call, with the reason. It stays open until the process ends: threads of its own run in it. */
+/* Opens the driver's library. VB_EUNSUPPORTED where there is none, or it lacks a call, with the reason. It stays open until
+ * the process ends: threads of its own may run in it. */
 int cuda_driver_open(struct cuda_driver *out);
+/* Initialises it. VB_EUNSUPPORTED where it offers no GPU, with its reason. A process that forks after this cannot use a GPU
+ * in its children. */
+int cuda_driver_start(const struct cuda_driver *d);
 
 /* "CUDA_ERROR_NO_DEVICE: no CUDA-capable device is detected", for a message. */
 const char *cuda_error_text(const struct cuda_driver *d, cu_result code, char out[128]);

@@ -5,7 +5,6 @@
 #include "base/status.h"
 #include "hw/cgroup.h"
 
-#include <dlfcn.h>
 #include <math.h>
 #include <sched.h>
 #include <stdio.h>
@@ -121,18 +120,9 @@ static uint64_t available_memory(void)
 	return bytes;
 }
 
-static bool has_cuda_driver(void)
-{
-	void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
-	if (!driver)
-		return false;
-	dlclose(driver);
-	return true;
-}
-
 int hw_facts_probe(struct hw_facts *out)
 {
-	*out = (struct hw_facts){ .isa = probe_isa(), .n_threads = 1, .cuda_driver = has_cuda_driver() };
+	*out = (struct hw_facts){ .isa = probe_isa(), .n_threads = 1 };
 	probe_name(out->cpu_name);
 	cpu_set_t sets[16]; /* 16,384 CPUs: Linux refuses a mask that is smaller than its own */
 	if (sched_getaffinity(0, sizeof sets, sets) == 0)

@@ -24,10 +24,10 @@ static const struct {
 
 /* ---- In ---- */
 
-static void copy_name(char out[128], const char *name)
+static void copy_text(char *out, size_t size, const char *text)
 {
-	size_t n = strlen(name);
-	snprintf(out, 128, "%.*s", (int)utf8_complete_prefix(name, n < 127 ? n : 127), name);
+	size_t n = strlen(text);
+	snprintf(out, size, "%.*s", (int)utf8_complete_prefix(text, n < size - 1 ? n : size - 1), text);
 }
 
 static int need_kind(const json_t *v, bool right, const char *where, const char *key, const char *wanted)
@@ -80,7 +80,7 @@ static int parse_cpu(struct hw_facts *f, const json_t *cpu, const char *where)
 	TRY(json_get_i64(cpu, "threads", where, 1, 65536, f->n_threads, &threads));
 	TRY(json_get_i64(cpu, "memory", where, 0, INT64_MAX, (int64_t)f->memory, &memory));
 	TRY(parse_isa(json_get(cpu, "isa"), where, &f->isa));
-	copy_name(f->cpu_name, name);
+	copy_text(f->cpu_name, sizeof f->cpu_name, name);
 	f->n_threads = (int)threads;
 	f->memory = (uint64_t)memory;
 	return VB_OK;
@@ -105,19 +105,31 @@ static int parse_image(struct hw_image *image, const json_t *v, const char *wher
 	return VB_OK;
 }
 
+static int parse_loaded(struct hw_gpu *gpu, const json_t *v, const char *where)
+{
+	if (!v || json_is_null(v))
+		return VB_OK;
+	TRY(need_kind(v, json_is_boolean(v), where, "loaded", "true, false or null"));
+	gpu->loaded = json_is_true(v) ? HW_LOADED : HW_NOT_LOADED;
+	return VB_OK;
+}
+
 static int parse_gpu(struct hw_gpu *gpu, const json_t *v, const char *where)
 {
 	TRY(need_kind(v, json_is_object(v), where, "the entry", "an object"));
 	const char *name;
 	int64_t memory;
 	TRY(json_get_str(v, "name", where, "", &name));
-	copy_name(gpu->name, name);
+	copy_text(gpu->name, sizeof gpu->name, name);
 	TRY(parse_version(json_get(v, "compute_capability"), where, "compute_capability", &gpu->capability));
 	TRY(parse_version(json_get(v, "driver_cuda"), where, "driver_cuda", &gpu->driver_cuda));
 	TRY(json_get_i64(v, "sms", where, 0, INT_MAX, 0, &gpu->sms));
 	TRY(json_get_i64(v, "shared_memory", where, 0, INT_MAX, 0, &gpu->shared_memory));
 	TRY(json_get_i64(v, "memory", where, 0, INT64_MAX, 0, &memory));
 	gpu->memory = (uint64_t)memory;
+	TRY(parse_loaded(gpu, json_get(v, "loaded"), where));
+	TRY(json_get_str(v, "why", where, "", &name));
+	copy_text(gpu->why, sizeof gpu->why, name);
 	return parse_image(&gpu->image, json_get(v, "image"), where);
 }
 
@@ -149,6 +161,9 @@ int hw_facts_parse(struct hw_facts *out, const char *json, size_t len, const cha
 	TRY_TO(out, parse_cpu(out, json_get(facts, "cpu"), where));
 	TRY_TO(out, parse_gpus(out, json_get(facts, "gpus"), where));
 	TRY_TO(out, json_get_bool(facts, "cuda_driver", where, out->n_gpus > 0, &out->cuda_driver));
+	const char *why;
+	TRY_TO(out, json_get_str(facts, "gpu_why", where, "", &why));
+	copy_text(out->gpu_why, sizeof out->gpu_why, why);
 out:
 	json_decref(facts);
 	return rc;
@@ -183,10 +198,12 @@ static json_t *runs_json(const struct hw_gpu *gpu, enum hw_family family)
 
 static json_t *gpu_json(const struct hw_gpu *gpu)
 {
-	return json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:o, s:{s:o, s:o}}", "name", gpu->name, "compute_capability",
+	return json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:s, s:{s:o, s:o}}", "name", gpu->name, "compute_capability",
 			 version_json(gpu->capability), "driver_cuda", version_json(gpu->driver_cuda), "sms",
 			 (json_int_t)gpu->sms, "shared_memory", (json_int_t)gpu->shared_memory, "memory",
-			 (json_int_t)gpu->memory, "image", image_json(&gpu->image), "kernels", "portable",
+			 (json_int_t)gpu->memory, "image", image_json(&gpu->image), "loaded",
+			 gpu->loaded == HW_LOAD_UNTRIED ? json_null() : json_boolean(gpu->loaded == HW_LOADED), "why",
+			 gpu->why, "kernels", "portable",
 			 runs_json(gpu, HW_PORTABLE), "hopper", runs_json(gpu, HW_HOPPER));
 }
 
@@ -198,7 +215,7 @@ json_t *hw_facts_json(const struct hw_facts *facts)
 			json_array_append_new(isa, json_string(isa_names[i].name));
 	for (int i = 0; i < facts->n_gpus; i++)
 		json_array_append_new(gpus, gpu_json(&facts->gpu[i]));
-	return json_pack("{s:{s:s, s:o, s:i, s:I}, s:b, s:o}", "cpu", "name", facts->cpu_name, "isa", isa, "threads",
+	return json_pack("{s:{s:s, s:o, s:i, s:I}, s:b, s:s, s:o}", "cpu", "name", facts->cpu_name, "isa", isa, "threads",
 			 facts->n_threads, "memory", (json_int_t)facts->memory, "cuda_driver", facts->cuda_driver,
-			 "gpus", gpus);
+			 "gpu_why", facts->gpu_why, "gpus", gpus);
 }

@@ -112,6 +112,7 @@ int gpu_open(struct gpu **out, int index)
 	cu_device device;
 	g->index = index;
 	TRY_TO(out, cuda_driver_open(&g->d));
+	TRY_TO(out, cuda_driver_start(&g->d));
 	TRY_TO(out, gpu_describe(&g->d, index, &g->facts, &device));
 	rc = open_on(g, device);
 	if (g->context) {

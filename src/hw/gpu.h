@@ -6,9 +6,11 @@
  *
  * Errors. What waits or allocates returns a status. What only enqueues returns nothing: the first error is kept with the
  * name of the call that met it, later work is dropped, and gpu_sync (or gpu_capture_end) reports it. An error inside a
- * kernel (an illegal address) spoils the whole context: every later call fails with the same message.
+ * kernel (an illegal address) spoils the GPU for the whole process: every later call fails with the same message, and
+ * gpu_open fails too.
  *
- * A gpu is used by one thread at a time. Nothing here is called on the step path but what enqueues, and gpu_sync.
+ * A gpu is used by one thread at a time, and by any; a capture is ended by the thread that began it. Nothing here is called
+ * on the step path but what enqueues, and gpu_sync.
  */
 #ifndef HW_GPU_H
 #define HW_GPU_H
@@ -23,10 +25,13 @@ struct gpu;
 
 /* ---- Finding ---- */
 
-/* What GPUs there are, what the driver says of each, and whether the program's images load there: out->n_gpus and gpu[],
- * cuda_driver, with image.loaded and image.why of each GPU. Without a driver n_gpus is 0. An error of one GPU is kept with
- * that GPU (in image.why); VB_OK otherwise. Called by hw_facts_probe. */
-int gpu_probe(struct hw_facts *out);
+/* Which GPUs there are and what the driver says of each: f->cuda_driver, n_gpus, gpu[], and gpu_why where there are none.
+ * An error of one GPU is kept with that GPU (HW_NOT_LOADED and why). Nothing is loaded, and no context made. A machine
+ * without a driver pays for a library that is not found. Called once, by who would run on a GPU or tell of it. */
+void gpu_probe(struct hw_facts *f);
+/* Loads the program's images on each GPU that was found, where the rules let it hope (hw_gpu_runs), and drops them again:
+ * f->gpu[].loaded and why. Takes a context a GPU: for who tells of a machine; who uses a GPU opens it. */
+void gpu_probe_images(struct hw_facts *f);
 
 /* ---- Opening ---- */
 

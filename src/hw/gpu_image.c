@@ -106,7 +106,8 @@ static bool hopper_runs(const struct hw_gpu *gpu, char reason[HW_REASON_MAX])
 
 bool hw_gpu_runs(const struct hw_gpu *gpu, enum hw_family family, char reason[HW_REASON_MAX])
 {
-	const char *missing = !gpu->image.present ? "the program carries no GPU kernels" :
+	const char *missing = gpu->loaded == HW_NOT_LOADED ? gpu->why :
+			      !gpu->image.present ? "the program carries no GPU kernels" :
 			      !hw_version_known(gpu->capability) ? "the GPU's compute capability is unknown" :
 			      !hw_version_known(gpu->driver_cuda) ? "the driver's CUDA version is unknown" :
 			      !hw_version_known(gpu->image.cuda) ? "the CUDA version that built the image is unknown" :
@@ -121,6 +122,6 @@ bool hw_gpu_runs(const struct hw_gpu *gpu, enum hw_family family, char reason[HW
 uint32_t hw_gpu_isa(const struct hw_gpu *gpu)
 {
 	char unused[HW_REASON_MAX];
-	/* There is no code of the Hopper family yet. */
+	/* There is no code of the Hopper family yet: no row of a .def asks for ISA_CUDA_HOPPER. */
 	return hw_gpu_runs(gpu, HW_PORTABLE, unused) ? ISA_CUDA : 0;
 }

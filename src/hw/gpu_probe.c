@@ -47,3 +47,60 @@ int gpu_describe(const struct cuda_driver *d, int index, struct hw_gpu *out, cu_
 	out->memory = memory;
 	return VB_OK;
 }
+
+/* For JSON: paths in it may be in any encoding. */
+static void keep_message(char why[HW_REASON_MAX])
+{
+	snprintf(why, HW_REASON_MAX, "%s", vb_errmsg());
+	for (char *c = why; *c; c++)
+		if ((unsigned char)*c >= 0x80)
+			*c = '?';
+}
+
+static int list(struct hw_facts *f)
+{
+	struct cuda_driver d;
+	int count = 0;
+	cu_device device;
+	f->cuda_driver = false;
+	f->n_gpus = 0;
+	f->gpu_why[0] = 0;
+	TRY(cuda_driver_open(&d));
+	f->cuda_driver = true;
+	TRY(cuda_driver_start(&d));
+	char text[128];
+	cu_result rc = d.cuDeviceGetCount(&count);
+	if (rc != CU_OK)
+		FAIL(VB_EDEVICE, "the NVIDIA driver does not count its GPUs: cuDeviceGetCount: %s",
+		     cuda_error_text(&d, rc, text));
+	if (count < 1)
+		FAIL(VB_EUNSUPPORTED, "the NVIDIA driver offers no GPU");
+	for (int i = 0; i < count && i < HW_MAX_GPUS; i++) {
+		struct hw_gpu *gpu = &f->gpu[f->n_gpus++];
+		if (gpu_describe(&d, i, gpu, &device) == VB_OK)
+			continue;
+		gpu->loaded = HW_NOT_LOADED;
+		keep_message(gpu->why);
+	}
+	return VB_OK;
+}
+
+void gpu_probe(struct hw_facts *f)
+{
+	if (list(f) != VB_OK)
+		keep_message(f->gpu_why);
+}
+
+void gpu_probe_images(struct hw_facts *f)
+{
+	char reason[HW_REASON_MAX];
+	for (int i = 0; i < f->n_gpus; i++) {
+		if (!hw_gpu_runs(&f->gpu[i], HW_PORTABLE, reason))
+			continue;
+		struct gpu *g;
+		f->gpu[i].loaded = gpu_open(&g, i) == VB_OK ? HW_LOADED : HW_NOT_LOADED;
+		if (!g)
+			keep_message(f->gpu[i].why);
+		gpu_close(&g);
+	}
+}

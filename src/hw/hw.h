@@ -21,6 +21,8 @@ bool hw_version_known(struct hw_version v);
  * 0, the patch is ignored. NULL is unknown. False where `text` is anything else. */
 bool hw_version_parse(const char *text, struct hw_version *out);
 
+#define HW_REASON_MAX 192
+
 #define HW_MAX_GPUS 16
 #define HW_MAX_SASS 32
 
@@ -34,12 +36,21 @@ struct hw_image {
 	struct hw_version ptx; /* portable code from this compute capability up */
 };
 
+/* Whether the image was loaded on a GPU. */
+enum hw_loaded {
+	HW_LOAD_UNTRIED, /* the rules alone say whether it would be */
+	HW_LOADED,
+	HW_NOT_LOADED,
+};
+
 struct hw_gpu {
 	char name[128];
 	struct hw_version capability, driver_cuda;
 	int64_t sms, shared_memory; /* shared memory a block may have, in bytes */
 	uint64_t memory;
 	struct hw_image image;
+	enum hw_loaded loaded;
+	char why[HW_REASON_MAX]; /* HW_NOT_LOADED: what the driver said of it */
 };
 
 /* Families of GPU kernels. */
@@ -47,8 +58,6 @@ enum hw_family {
 	HW_PORTABLE, /* runs wherever the image has machine code or PTX for */
 	HW_HOPPER,   /* compute capability 9.0 exactly, driver CUDA 12.3 or later */
 };
-
-#define HW_REASON_MAX 192
 
 /* Whether the image's code of that family runs on the GPU; `reason` says by what, or why not. Pure. */
 bool hw_gpu_runs(const struct hw_gpu *gpu, enum hw_family family, char reason[HW_REASON_MAX]);
@@ -61,12 +70,15 @@ struct hw_facts {
 	uint32_t isa;         /* enum isa bits */
 	int n_threads;        /* that this process may use: affinity mask and CPU quota */
 	uint64_t memory;      /* bytes available to this process: MemAvailable or the cgroup's limit, the smaller */
+	/* What gpu_probe found (hw/gpu.h). */
 	bool cuda_driver;     /* libcuda.so.1 can be opened */
-	int n_gpus;           /* 0 where probed: GPUs are not looked for while the program carries no code for them */
-	char gpu_why[HW_REASON_MAX]; /* why there are none, where the driver is there */
+	int n_gpus;
+	char gpu_why[HW_REASON_MAX]; /* why there are none; "" where nobody looked */
 	struct hw_gpu gpu[HW_MAX_GPUS];
 };
 
+/* The CPU's side. No GPU is looked for: starting the driver takes a good part of a second, and a process that forks
+ * afterwards cannot use a GPU in its children. Who would run on a GPU calls gpu_probe besides. */
 int hw_facts_probe(struct hw_facts *out);
 
 /* Facts from JSON that stands for a machine (docs/API.md has its shape). `where` names the text in messages. What the

@@ -59,7 +59,8 @@ static void compare(const float *got, float scale)
 			fail_msg("[%d]: %g became %g", i, (double)x[i], (double)got[i]);
 }
 
-static const struct gpu_grid grid = { .blocks = { (N + 127) / 128, 1, 1 }, .threads = 128 };
+/* A block takes 128 values of a row. */
+static const struct gpu_grid grid = { .blocks = { 1, (N + 127) / 128, 1 }, .threads = 128 };
 
 static struct softcap_args args_of(float *device)
 {
@@ -301,7 +302,7 @@ static void test_refused(void **state)
 	gpu_close(&g);
 }
 
-/* A kernel that touches what is nobody's spoils the context; another can be opened. */
+/* A kernel that touches what is nobody's spoils the GPU for the process: the last test. */
 static void test_illegal_address(void **state)
 {
 	(void)state;
@@ -315,10 +316,11 @@ static void test_illegal_address(void **state)
 	assert_says("the last kernel launched being softcap_cuda");
 	assert_int_equal(gpu_alloc(g, &p, 256, "a test"), VB_EDEVICE);
 	assert_says("softcap_cuda");
+	assert_int_equal(gpu_capture_begin(g), VB_EDEVICE);
 	gpu_close(&g);
-	need(gpu_open(&g, 0));
-	run_once(g);
-	gpu_close(&g);
+	assert_int_equal(gpu_open(&g, 0), VB_EDEVICE);
+	assert_null(g);
+	assert_says("cuCtxCreate: ");
 }
 
 int main(void)
