@@ -39,10 +39,11 @@ struct glu_cuda {
 int glu_cuda_find(struct gpu *g, int row, const struct glu_request *r, struct glu_cuda *out);
 void glu_cuda_run(struct gpu *g, const struct glu_cuda *k, const struct glu_args *a);
 
-/* One kernel for few tokens, one for many: the same bits (kernels/ops/linear.h). */
+/* Kernels for few tokens and for many: within a row the same bits (kernels/ops/linear.h). */
 struct linear_cuda {
 	int row;
-	struct gpu_kernel kernel[8];
+	int64_t sms;
+	struct gpu_kernel kernel[12]; /* function NULL: the GPU does not have the shared memory that it takes */
 };
 int linear_cuda_find(struct gpu *g, int row, const struct linear_request *r, struct linear_cuda *out);
 void linear_cuda_run(struct gpu *g, const struct linear_cuda *k, const struct linear_args *a);
