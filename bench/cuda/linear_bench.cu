@@ -93,10 +93,9 @@ static __device__ uint32_t hash(uint64_t i, uint32_t seed)
 static __global__ void fill(void *p, enum dtype type, int64_t n, uint32_t seed, float scale)
 {
 	for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (int64_t)gridDim.x * blockDim.x) {
-		uint32_t h = hash(i, seed);
-		// The sum of four uniform numbers: bell-shaped enough.
-		float v = ((h & 255) + (h >> 8 & 255) + (h >> 16 & 255) + (h >> 24)) / 256.0f - 1.9921875f;
-		v *= scale;
+		// A bell over many binades: sums must round, or every order of summation would give the same bits.
+		uint32_t h = hash(i, seed), g = hash(i, ~seed);
+		float v = sqrtf(-2 * logf((h >> 8) * 0x1p-24f + 0x1p-25f)) * cospif((g >> 8) * 0x1p-23f) * scale;
 		if (type == DTYPE_BF16)
 			((__nv_bfloat16 *)p)[i] = __float2bfloat16(v);
 		else if (type == DTYPE_F16)
