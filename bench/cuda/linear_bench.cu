@@ -5,7 +5,8 @@
 //   ./linear_bench check | ./linear_bench time [libcublas.so.13]
 #include "kernels/cuda/common/linear_simt.cu"
 #undef THREADS
-#include "kernels/cuda/sm80/linear_sm80.cu"
+#include "kernels/cuda/sm80/linear_bf16.cu"
+#include "kernels/cuda/sm80/linear_f16.cu"
 
 #include <algorithm>
 #include <cuda_bf16.h>
@@ -346,10 +347,9 @@ static void print(const char *name, int64_t n, int64_t k, int64_t t, double plai
 
 static void time_all()
 {
-	static const int64_t sizes[][2] = { { 4096, 4096 }, { 6144, 4096 }, { 28672, 4096 }, { 4096, 14336 }, { 128256, 4096 },
-					    { 2048, 2048 }, { 512, 2048 }, { 16384, 2048 }, { 2048, 8192 }, { 128256, 2048 },
-					    { 384, 384 } };
-	static const int64_t counts[] = { 1, 5, 8, 16, 32, 64, 128, 256, 512, 4096 };
+	static const int64_t sizes[][2] = { { 4096, 4096 }, { 6144, 4096 }, { 28672, 4096 }, { 4096, 14336 }, { 2048, 2048 },
+					    { 16384, 2048 }, { 128256, 2048 }, { 1024, 4096 }, { 384, 384 } };
+	static const int64_t counts[] = { 1, 5, 16, 32, 64, 128, 256, 512, 4096 };
 	size_t most = (size_t)128256 * 4096 * 2;
 	char *w = (char *)device(most), *x = (char *)device((size_t)4096 * 14336 * 2);
 	float *y = (float *)device((size_t)4096 * 28672 * 4);
@@ -370,7 +370,7 @@ static void time_all()
 				      time_one(NULL, a, w, copies, true));
 			for (int i = 0; i < N_TILES; i++) {
 				const struct tile *q = &tiles[i];
-				if (t <= 64 ? q->tokens < t || q->tokens > std::max<int64_t>(8, 2 * t) : q->tokens < 64 || t >= 512 && q->tokens < 128)
+				if (t <= 64 ? q->tokens < t || q->tokens > std::max<int64_t>(8, 2 * t - 1) : q->tokens < 64 || t >= 512 && q->tokens < 128)
 					continue;
 				print(q->name, n, k, t, time_one(q, a, w, copies, false), time_one(q, a, w, copies, true));
 			}

@@ -84,16 +84,28 @@ const char *linear_sm80_refuse(const struct linear_request *r)
 static int sm80_find(struct gpu *g, const struct linear_request *r, struct linear_cuda *out)
 {
 	int64_t limit = gpu_facts(g)->shared_memory;
-	for (int i = 0; i < N_TILES; i++)
-		if (tiles[i].shared_memory <= limit)
-			TRY(gpu_find_kernel(g, r->x_type == DTYPE_F16 ? tiles[i].f16 : tiles[i].bf16, tiles[i].shared_memory,
-					    &out->kernel[i]));
+	for (int i = 0; i < N_TILES; i++) {
+		const struct tile *tile = &tiles[i];
+		if (tile->shared_memory > limit)
+			continue;
+		TRY(gpu_find_kernel(g, r->x_type == DTYPE_F16 ? tile->f16 : tile->bf16, tile->shared_memory,
+				    &out->kernel[i]));
+		/* A block that begins early goes where there is room. Where two fit, some multiprocessors get two and others
+		 * none: harmless where memory is what they wait for, slower by half where it is not. */
+		out->early[i] = tile->tokens <= 32 || gpu_blocks_per_sm(g, &out->kernel[i], tile->threads) == 1;
+	}
 	out->sms = gpu_facts(g)->sms;
 	return VB_OK;
 }
 
-/* Up to 64 tokens the weights' bytes are what takes the time, and the narrowest tile that holds all tokens reads them once. Beyond
- * that the tiles' waves over the multiprocessors count. */
+/* What a multiprocessor reads for its share of the tiles, in rows of k values: that orders the tiles as measurements do, from 1
+ * token to thousands (bench/cuda/linear_bench.cu). */
+static int64_t sm80_cost(const struct linear_cuda *k, const struct tile *tile, int64_t n, int64_t t)
+{
+	int64_t blocks = (int64_t)cuda_blocks(n, tile->rows) * cuda_blocks(t, tile->tokens);
+	return (blocks + k->sms - 1) / k->sms * (tile->rows + tile->tokens);
+}
+
 static int sm80_choose(const struct linear_cuda *k, const struct linear_args *a)
 {
 	if (((uintptr_t)a->x | (uintptr_t)a->w | (uintptr_t)a->x_stride * 2) % 16 != 0)
@@ -103,12 +115,9 @@ static int sm80_choose(const struct linear_cuda *k, const struct linear_args *a)
 	for (int i = 0; i < UNALIGNED; i++) {
 		if (!k->kernel[i].function)
 			continue;
-		if (a->t <= tiles[i].tokens && tiles[i].tokens <= 64)
-			return i;
-		int64_t blocks = (int64_t)cuda_blocks(a->n, tiles[i].rows) * cuda_blocks(a->t, tiles[i].tokens);
-		int64_t time = (blocks + k->sms - 1) / k->sms * tiles[i].rows * tiles[i].tokens;
-		if (tiles[i].tokens >= 64 && time <= least) {
-			least = time;
+		int64_t cost = sm80_cost(k, &tiles[i], a->n, a->t);
+		if (cost < least) {
+			least = cost;
 			best = i;
 		}
 	}
@@ -121,7 +130,7 @@ static void sm80_run(struct gpu *g, const struct linear_cuda *k, const struct li
 	assert(a->x_stride < 1 << 23);
 	int i = sm80_choose(k, a);
 	uint32_t blocks = cuda_blocks(a->n, tiles[i].rows) * cuda_blocks(a->t, tiles[i].tokens);
-	struct gpu_grid grid = { .blocks = { blocks, 1, 1 }, .threads = (uint32_t)tiles[i].threads, .early = true };
+	struct gpu_grid grid = { .blocks = { blocks, 1, 1 }, .threads = (uint32_t)tiles[i].threads, .early = k->early[i] };
 	gpu_launch(g, &k->kernel[i], &grid, a);
 }
 

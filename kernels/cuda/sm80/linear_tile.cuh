@@ -156,11 +156,11 @@ static __device__ __forceinline__ void linear_tile(const struct linear_args &a)
 
 	// Blocks go through the tiles of a few rows of tiles, column by column, so that blocks that run at once share what they
 	// read of weights and tokens in the L2 cache.
-	constexpr int BAND = 8;
-	int64_t row_tiles = (a.n + ROWS - 1) / ROWS, token_tiles = (a.t + TOKENS - 1) / TOKENS;
-	int64_t band = blockIdx.x / (BAND * token_tiles), in_band = blockIdx.x % (BAND * token_tiles);
-	int64_t height = row_tiles - band * BAND < BAND ? row_tiles - band * BAND : BAND;
-	int64_t n0 = (band * BAND + in_band % height) * ROWS, t0 = in_band / height * TOKENS;
+	constexpr uint32_t BAND = 8;
+	uint32_t row_tiles = (uint32_t)((a.n + ROWS - 1) / ROWS), token_tiles = (uint32_t)((a.t + TOKENS - 1) / TOKENS);
+	uint32_t band = blockIdx.x / (BAND * token_tiles), in_band = blockIdx.x % (BAND * token_tiles);
+	uint32_t height = min(row_tiles - band * BAND, BAND);
+	int64_t n0 = (int64_t)(band * BAND + in_band % height) * ROWS, t0 = (int64_t)(in_band / height) * TOKENS;
 
 	int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 	int warp_row = warp % WARPS_DOWN * WARP_ROWS, warp_token = warp / WARPS_DOWN * WARP_TOKENS;
