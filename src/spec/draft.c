@@ -8,6 +8,7 @@
  */
 #include "spec_internal.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
 
@@ -19,7 +20,7 @@ struct draft {
 	struct batch *batch;
 	struct sample_wish *wishes; /* of the items that guess: their last token's row */
 	int64_t *active; /* indices of items that guess in this round */
-	int64_t chunk;
+	int64_t chunk, context;
 	uint64_t bytes;
 };
 
@@ -63,6 +64,7 @@ static int create(struct draft *d, struct team *team, const struct spec_config *
 	TRY(model_config_read(&d->config, c->draft_dir));
 	TRY(check_vocabulary(d, c));
 	d->chunk = c->chunk;
+	d->context = c->context;
 	struct program_config pc = {
 		.compute = c->compute_auto ? d->config->dtype : c->compute, .isa = c->isa, .n_threads = c->n_threads,
 		.max_tokens = c->chunk > c->max_seqs ? c->chunk : c->max_seqs, .max_seqs = c->max_seqs,
@@ -123,19 +125,21 @@ void draft_close(struct draft *d, struct spec_state *state)
 	if (state->seq >= 0)
 		kv_seq_close(d->kv, state->seq);
 	state->seq = -1;
-	state->n_computed = 0;
+	state->begin = state->n_computed = 0;
 }
 
-/* Adds tokens [n_computed, end) of an item to the batch; false where its sequence or pages cannot be had. */
+/* Adds tokens [n_computed, end) of an item to the batch; false where its sequence or pages cannot be had. Positions count
+ * from where the sequence begins. */
 static bool add(struct draft *d, struct spec_item *item, int64_t end)
 {
 	struct spec_state *s = item->state;
 	const int32_t *tables[KV_MAX_GROUPS];
-	if (kv_seq_reserve(d->kv, s->seq, end) != VB_OK)
+	if (kv_seq_reserve(d->kv, s->seq, end - s->begin) != VB_OK)
 		return false;
 	for (int g = 0; g < d->batch->n_groups; g++)
 		tables[g] = kv_seq_table(d->kv, s->seq, g);
-	batch_add(d->batch, item->tokens + s->n_computed, end - s->n_computed, s->n_computed, item->n_prompt, tables);
+	batch_add(d->batch, item->tokens + s->n_computed, end - s->n_computed, s->n_computed - s->begin, item->n_prompt,
+		  tables);
 	return true;
 }
 
@@ -159,6 +163,10 @@ static int64_t catch_up(struct draft *d, struct spec_item *items, int64_t n_item
 		struct spec_state *s = item->state;
 		if (item->n_draft == 0)
 			continue;
+		if (s->seq >= 0 && s->n_computed == s->begin) {
+			kv_seq_close(d->kv, s->seq);
+			s->seq = -1;
+		}
 		if (s->seq < 0)
 			s->seq = kv_seq_open(d->kv, 0);
 		int64_t todo = item->n_known - s->n_computed;
@@ -167,7 +175,7 @@ static int64_t catch_up(struct draft *d, struct spec_item *items, int64_t n_item
 		if (added) {
 			left -= now;
 			s->n_computed += now;
-			kv_seq_commit(d->kv, s->seq, item->tokens, s->n_computed);
+			kv_seq_commit(d->kv, s->seq, item->tokens + s->begin, s->n_computed - s->begin);
 		}
 		if (!added || now < todo) {
 			item->n_draft = 0;
@@ -218,4 +226,48 @@ void draft_propose(struct draft *d, struct team *team, struct spec_item *items, 
 		if (n == 0)
 			return;
 	}
+}
+
+/* ---- Measuring ---- */
+
+enum { MEASURE_TOKENS = 32, MEASURE_STEPS = 4 };
+
+/* Seconds for tokens [first, first + n) of a sequence, the last one's choice included. */
+static int timed_run(struct draft *d, struct team *team, struct spec_item *item, int64_t first, int64_t n, double *seconds)
+{
+	item->state->n_computed = first;
+	batch_clear(d->batch);
+	if (!add(d, item, first + n))
+		return VB_ELIMIT;
+	item->n_known = first + n;
+	want(d, item, 0, 0, 0);
+	double start = clock_s();
+	TRY(batch_run(d->batch, team, d->wishes, 1, take_guess, NULL));
+	*seconds = clock_s() - start;
+	return VB_OK;
+}
+
+int draft_measure(struct draft *d, struct team *team, struct rate *guess, struct rate *behind)
+{
+	static const struct sample_params greedy = { .top_p = 1, .repetition_penalty = 1 };
+	int64_t n = d->chunk < MEASURE_TOKENS ? d->chunk : MEASURE_TOKENS;
+	int32_t tokens[MEASURE_TOKENS + MEASURE_STEPS + 1] = { 0 };
+	struct spec_state state = { .seq = kv_seq_open(d->kv, 0) };
+	struct spec_item item = { .state = &state, .params = &greedy, .tokens = tokens, .n_prompt = n };
+	double seconds;
+	int rc;
+	if (n > d->context - MEASURE_STEPS)
+		n = d->context - MEASURE_STEPS;
+	CHECK(state.seq >= 0 && n > 0);
+	/* Twice: the first time reads the weights from the file. */
+	for (int round = 0; round < 2; round++)
+		TRY_TO(out, timed_run(d, team, &item, 0, n, &seconds));
+	*behind = (struct rate){ (double)n, seconds };
+	for (int64_t i = 0; i < MEASURE_STEPS; i++) {
+		TRY_TO(out, timed_run(d, team, &item, n + i, 1, &seconds));
+		*guess = (struct rate){ guess->n + 1, guess->seconds + seconds };
+	}
+out:
+	draft_close(d, &state);
+	return rc;
 }

@@ -5,7 +5,9 @@
  * samples uses the same noise as the target: position and seed give it, so that it guesses well at any temperature.
  *
  * How many guesses are worth their cost is decided here too, per request, from what was accepted so far and from what
- * steps cost on this machine.
+ * steps cost on this machine. Trying costs time as well, and whether it pays is known only afterwards: so there is an
+ * account of what guessing has won and lost, in seconds, and every step pays 2.4 % of its time into it. Nothing is guessed
+ * that the account could not bear to lose: at any moment guessing has cost at most so much of the time.
  */
 #ifndef SPEC_SPEC_H
 #define SPEC_SPEC_H
@@ -22,17 +24,20 @@ struct spec;
 
 /* What a proposer keeps for one request. Embedded in the request; zeroed at first. */
 struct spec_state {
-	/* Acceptance, as an average that forgets: chance that a guess is right, given that those before it were. */
+	/* Acceptance, as an average that forgets: chance that a guess is right, given that those before it were. Below 0:
+	 * nothing is known yet. */
 	double chance;
 	int64_t proposed, accepted; /* in all */
 	int64_t resting;            /* steps left without guessing, after guessing did not pay */
-	bool hopeless;              /* then: not even a right guess would have */
+	int64_t rest;               /* how many the next rest will have */
+	bool trial;                 /* guesses now although it does not seem to pay, to see whether times have changed */
+	bool hopeless;              /* then: not even a right guess would pay */
 	/* n-gram: where each n-gram of the tokens was seen last. */
 	int32_t *table;  /* owned by the proposer: spec_open and spec_close */
 	int64_t n_slots, n_indexed;
-	/* draft model: its own sequence. */
+	/* draft model: its own sequence, of tokens [begin, n_computed). */
 	int32_t seq; /* -1: none */
-	int64_t n_computed;
+	int64_t begin, n_computed;
 };
 
 struct spec_config {
@@ -68,13 +73,15 @@ struct spec_item {
 	int64_t n_draft; /* out: how many */
 };
 
-/* Guesses for all items at once. n_step is the number of tokens that the step has without guesses. Allocates nothing. */
+/* Guesses for all items at once. Allocates nothing. */
 void spec_propose(struct spec *s, struct team *team, struct spec_item *items, int64_t n_items);
 
-/* What became of a request's guesses: `taken` of n_draft were right and reached the answer. */
+/* What became of a request's guesses: `taken` of n_draft were right and reached the answer. After spec_learn_cost of the
+ * step. */
 void spec_learn(struct spec *s, struct spec_state *state, int64_t n_draft, int64_t taken);
 
-/* A step of the target with n_tokens tokens took so long; and so long was spent guessing before it. */
+/* A step of the target with n_tokens tokens, n_guesses of them guesses, took so long; and so long was spent guessing
+ * before it (spec_propose). */
 void spec_learn_cost(struct spec *s, int64_t n_tokens, double step_s, int64_t n_guesses, double propose_s);
 
 #endif

@@ -9,11 +9,18 @@
 #include "ops/batch.h"
 #include "ops/sampling.h"
 
-/* What steps cost here, fitted to what was measured: a step of n tokens takes about base + slope * n seconds. */
+/* Seconds a piece of work, as an average that forgets. */
+struct rate {
+	double n, seconds; /* sums */
+};
+
+/* What steps cost here, from what was measured. */
 struct cost {
-	double weight, n, nn, t, nt; /* sums that forget */
-	double per_guess;            /* seconds of guessing, each */
-	int64_t n_steps;             /* measured */
+	/* Steps that only decode, also with guesses: sums for a line through seconds over tokens. */
+	double weight, n, nn, t, nt;
+	struct rate bulk;   /* a token of a larger step: prompts */
+	struct rate guess;  /* one guess of the proposer */
+	struct rate behind; /* a known token that a draft model had to catch up with */
 };
 
 struct draft; /* draft.c */
@@ -21,8 +28,17 @@ struct draft; /* draft.c */
 struct spec {
 	struct spec_config config;
 	struct cost cost;
+	double account;          /* seconds that guessing may still lose */
+	double chance, n_chance; /* of all requests: right first guesses, guesses; sums that forget */
+	/* The step that comes: requests that decode, known tokens that the draft had to catch up with. */
+	int64_t n_items, n_behind;
+	double saved; /* in the last step: seconds that a right guess saves */
 	struct draft *draft; /* SPEC_DRAFT */
 };
+
+/* How many guesses each item gets (n_draft), and for a draft model how far back it looks: where that changes, its
+ * sequence begins anew, with nothing computed (state->n_computed == state->begin). */
+void spec_decide(struct spec *s, struct spec_item *items, int64_t n_items);
 
 /* ngram.c */
 int ngram_open(struct spec_state *state, int64_t max_tokens);
@@ -33,6 +49,8 @@ int64_t ngram_propose(struct spec_state *state, int32_t *tokens, int64_t n_known
 int draft_create(struct draft **out, struct team *team, const struct spec_config *config);
 void draft_destroy(struct draft **draft);
 uint64_t draft_bytes(const struct draft *draft);
+/* Runs it a few times: its weights are in memory then, and it is known what a guess and a prompt's token cost. */
+int draft_measure(struct draft *draft, struct team *team, struct rate *guess, struct rate *behind);
 void draft_close(struct draft *draft, struct spec_state *state);
 /* item->n_draft says how many guesses are wanted, and is lowered to how many there are. */
 void draft_propose(struct draft *draft, struct team *team, struct spec_item *items, int64_t n_items);
