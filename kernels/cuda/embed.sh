@@ -35,7 +35,7 @@ shift 3
 		done
 		echo 'const struct hw_image image_built = {'
 		echo "	.present = true, .cuda = { ${cuda%%.*}, ${cuda#*.} }, .n_sass = $n, .sass = { $list},"
-		echo '	.has_ptx = true, .ptx = { 8, 0 },'
+		echo '	.has_ptx = true, .ptx = { 8, 0 }, .only_portable = true,'
 		echo '};'
 		echo 'const char image_absent_why[] = "";'
 	fi

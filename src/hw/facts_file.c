@@ -101,6 +101,9 @@ static int parse_image(struct hw_image *image, const json_t *v, const char *wher
 		TRY(parse_version(json_array_get(sass, i), where, "image.sass[]", &image->sass[image->n_sass++]));
 	TRY(parse_version(ptx, where, "image.ptx", &image->ptx));
 	image->has_ptx = ptx != NULL;
+	bool hopper;
+	TRY(json_get_bool(v, "hopper", where, true, &hopper));
+	image->only_portable = !hopper;
 	image->present = true;
 	return VB_OK;
 }
@@ -186,6 +189,8 @@ static json_t *image_json(const struct hw_image *image)
 	json_t *o = json_pack("{s:o, s:o}", "cuda", version_json(image->cuda), "sass", sass);
 	if (image->has_ptx)
 		json_object_set_new(o, "ptx", version_json(image->ptx));
+	if (image->only_portable)
+		json_object_set_new(o, "hopper", json_false());
 	return o;
 }
 
@@ -196,15 +201,24 @@ static json_t *runs_json(const struct hw_gpu *gpu, enum hw_family family)
 	return json_pack("{s:b, s:s}", "runs", runs, "reason", reason);
 }
 
+/* Reasons are there where there is something to say. */
+static json_t *with_reason(json_t *o, const char *key, const char *reason)
+{
+	if (reason[0])
+		json_object_set_new(o, key, json_string(reason));
+	return o;
+}
+
 static json_t *gpu_json(const struct hw_gpu *gpu)
 {
-	return json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:s, s:{s:o, s:o}}", "name", gpu->name, "compute_capability",
-			 version_json(gpu->capability), "driver_cuda", version_json(gpu->driver_cuda), "sms",
-			 (json_int_t)gpu->sms, "shared_memory", (json_int_t)gpu->shared_memory, "memory",
-			 (json_int_t)gpu->memory, "image", image_json(&gpu->image), "loaded",
-			 gpu->loaded == HW_LOAD_UNTRIED ? json_null() : json_boolean(gpu->loaded == HW_LOADED), "why",
-			 gpu->why, "kernels", "portable",
-			 runs_json(gpu, HW_PORTABLE), "hopper", runs_json(gpu, HW_HOPPER));
+	json_t *loaded = gpu->loaded == HW_LOAD_UNTRIED ? json_null() : json_boolean(gpu->loaded == HW_LOADED);
+	json_t *o = json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:{s:o, s:o}}", "name", gpu->name,
+			      "compute_capability", version_json(gpu->capability), "driver_cuda",
+			      version_json(gpu->driver_cuda), "sms", (json_int_t)gpu->sms, "shared_memory",
+			      (json_int_t)gpu->shared_memory, "memory", (json_int_t)gpu->memory, "image",
+			      image_json(&gpu->image), "loaded", loaded, "kernels", "portable",
+			      runs_json(gpu, HW_PORTABLE), "hopper", runs_json(gpu, HW_HOPPER));
+	return with_reason(o, "why", gpu->why);
 }
 
 json_t *hw_facts_json(const struct hw_facts *facts)
@@ -215,7 +229,8 @@ json_t *hw_facts_json(const struct hw_facts *facts)
 			json_array_append_new(isa, json_string(isa_names[i].name));
 	for (int i = 0; i < facts->n_gpus; i++)
 		json_array_append_new(gpus, gpu_json(&facts->gpu[i]));
-	return json_pack("{s:{s:s, s:o, s:i, s:I}, s:b, s:s, s:o}", "cpu", "name", facts->cpu_name, "isa", isa, "threads",
-			 facts->n_threads, "memory", (json_int_t)facts->memory, "cuda_driver", facts->cuda_driver,
-			 "gpu_why", facts->gpu_why, "gpus", gpus);
+	json_t *o = json_pack("{s:{s:s, s:o, s:i, s:I}, s:b, s:o}", "cpu", "name", facts->cpu_name, "isa", isa, "threads",
+			      facts->n_threads, "memory", (json_int_t)facts->memory, "cuda_driver", facts->cuda_driver,
+			      "gpus", gpus);
+	return with_reason(o, "gpu_why", facts->gpu_why);
 }

@@ -133,10 +133,9 @@ void gpu_graph_launch(struct gpu *g, struct gpu_graph *graph)
 
 void gpu_graph_destroy(struct gpu *g, struct gpu_graph **graph)
 {
-	if (*graph && (*graph)->exec && gpu_enter(g)) {
+	/* Graphs belong to no context. */
+	if (*graph && (*graph)->exec)
 		gpu_note(g, g->d.cuGraphExecDestroy((*graph)->exec), "cuGraphExecDestroy");
-		gpu_leave(g);
-	}
 	mem_free(*graph);
 	*graph = NULL;
 }

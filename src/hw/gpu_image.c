@@ -86,7 +86,9 @@ static bool portable_runs(const struct hw_gpu *gpu, char reason[HW_REASON_MAX])
 static bool hopper_runs(const struct hw_gpu *gpu, char reason[HW_REASON_MAX])
 {
 	const struct hw_version hopper = { 9, 0 }, cuda = { 12, 3 }, *sass = find_sass(gpu);
-	if (hw_version_compare(gpu->capability, hopper) != 0)
+	if (gpu->image.only_portable)
+		snprintf(reason, HW_REASON_MAX, "the image has no kernels of this family");
+	else if (hw_version_compare(gpu->capability, hopper) != 0)
 		snprintf(reason, HW_REASON_MAX, "needs compute capability 9.0 exactly, the GPU has %d.%d",
 			 gpu->capability.major, gpu->capability.minor);
 	else if (hw_version_compare(gpu->driver_cuda, cuda) < 0)
@@ -122,6 +124,7 @@ bool hw_gpu_runs(const struct hw_gpu *gpu, enum hw_family family, char reason[HW
 uint32_t hw_gpu_isa(const struct hw_gpu *gpu)
 {
 	char unused[HW_REASON_MAX];
-	/* There is no code of the Hopper family yet: no row of a .def asks for ISA_CUDA_HOPPER. */
-	return hw_gpu_runs(gpu, HW_PORTABLE, unused) ? ISA_CUDA : 0;
+	if (!hw_gpu_runs(gpu, HW_PORTABLE, unused))
+		return 0;
+	return ISA_CUDA | (hw_gpu_runs(gpu, HW_HOPPER, unused) ? ISA_CUDA_HOPPER : 0);
 }

@@ -34,6 +34,7 @@ struct hw_image {
 	struct hw_version sass[HW_MAX_SASS]; /* machine code for these compute capabilities */
 	bool has_ptx;
 	struct hw_version ptx; /* portable code from this compute capability up */
+	bool only_portable;    /* nothing of it is of the Hopper family */
 };
 
 /* Whether the image was loaded on a GPU. */

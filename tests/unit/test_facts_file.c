@@ -126,7 +126,8 @@ static void test_driver_versions(void **state)
 			fail_msg("%s, portable: \"%s\"", rows[i].text, reason);
 		if (hw_gpu_runs(&f.gpu[0], HW_HOPPER, reason) != rows[i].hopper || !strstr(reason, rows[i].hopper_says))
 			fail_msg("%s, Hopper: \"%s\"", rows[i].text, reason);
-		assert_int_equal(hw_gpu_isa(&f.gpu[0]), rows[i].portable ? ISA_CUDA : 0);
+		assert_int_equal(hw_gpu_isa(&f.gpu[0]), (rows[i].portable ? ISA_CUDA : 0) |
+						       (rows[i].hopper ? ISA_CUDA_HOPPER : 0));
 	}
 }
 
@@ -135,7 +136,7 @@ static void test_loaded(void **state)
 {
 	(void)state;
 	static const char format[] = "{\"gpus\": [{\"compute_capability\": \"9.0\", \"driver_cuda\": \"13.0\", \"image\": "
-				     "{\"cuda\": \"12.3\", \"sass\": [\"9.0\"]}, \"loaded\": %s, \"why\": \"broken\"}]}";
+				     "{\"cuda\": \"12.3\", \"sass\": [\"9.0\"], \"hopper\": false}, \"loaded\": %s, \"why\": \"broken\"}]}";
 	static const struct {
 		const char *text;
 		enum hw_loaded loaded;
@@ -146,6 +147,7 @@ static void test_loaded(void **state)
 		snprintf(json, sizeof json, format, rows[i].text);
 		assert_int_equal(parse(json, &f), VB_OK);
 		assert_int_equal(f.gpu[0].loaded, rows[i].loaded);
+		assert_false(hw_gpu_runs(&f.gpu[0], HW_HOPPER, reason));
 		assert_int_equal(hw_gpu_runs(&f.gpu[0], HW_PORTABLE, reason), rows[i].loaded != HW_NOT_LOADED);
 		assert_int_equal(hw_gpu_isa(&f.gpu[0]), rows[i].loaded != HW_NOT_LOADED ? ISA_CUDA : 0);
 		json_t *o = hw_facts_json(&f);
