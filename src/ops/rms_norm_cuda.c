@@ -7,6 +7,7 @@ static const struct {
 	const char *name;
 	uint32_t threads, rows; /* of a block */
 } widths[] = {
+	{ 128, "rms_norm_cuda_head", 128, 4 },
 	{ 512, "rms_norm_cuda_32", 128, 4 },
 	{ 2048, "rms_norm_cuda_128", 128, 1 },
 	{ 8192, "rms_norm_cuda_512", 512, 1 },

@@ -10,8 +10,11 @@ extern "C" __global__ void __launch_bounds__(1024) log_softmax_cuda(const __grid
 	const float *x = a.x + t * a.x_stride;
 	bool vector = a.d % 4 == 0 && by_four(a.x, 4, a.x_stride);
 	struct softmax_state s = softmax_nothing();
-	for (int64_t p = threadIdx.x / 32; p < n_pieces; p += SOFTMAX_STRANDS)
-		s = softmax_fold(s, softmax_piece(x, a.d, p, vector));
+	for (int64_t p = threadIdx.x / 32; p < n_pieces; p += SOFTMAX_STRANDS) {
+		float4 v[SOFTMAX_FOURS];
+		softmax_load(v, x, a.d, p, vector);
+		s = softmax_fold(s, softmax_piece(v));
+	}
 	if (threadIdx.x % 32 == 0)
 		strands[threadIdx.x / 32] = s;
 	__syncthreads();

@@ -10,7 +10,7 @@
 
 #include "device.cuh"
 
-#define SOFTMAX_PIECE 1024
+#define SOFTMAX_PIECE 512
 #define SOFTMAX_STRANDS 32
 
 struct softmax_state {
@@ -38,30 +38,36 @@ static __device__ __forceinline__ struct softmax_state softmax_fold(struct softm
 	return s;
 }
 
-// The state of piece `p` of a row of n values, the same in every lane. Called by whole warps.
-static __device__ __forceinline__ struct softmax_state softmax_piece(const float *x, int64_t n, int64_t p, bool vector)
+#define SOFTMAX_FOURS (SOFTMAX_PIECE / 128) // that a lane takes of a piece
+
+// A lane's share of piece `p` of a row of n values; -inf beyond the row, whose exponential is 0.
+static __device__ __forceinline__ void softmax_load(float4 v[SOFTMAX_FOURS], const float *x, int64_t n, int64_t p, bool vector)
 {
-	float4 v[SOFTMAX_PIECE / 128];
 	int64_t first = p * SOFTMAX_PIECE + 4 * (threadIdx.x % 32);
-	float max = -INFINITY, sum = 0;
 #pragma unroll
-	for (int i = 0; i < SOFTMAX_PIECE / 128; i++) {
+	for (int i = 0; i < SOFTMAX_FOURS; i++) {
 		v[i] = load4(x, first + 128 * i, n, vector);
 		int64_t left = n - (first + 128 * i);
-		if (left < 4) { // beyond the row: values whose exponential is 0
+		if (left < 4) {
 			v[i].x = left > 0 ? v[i].x : -INFINITY;
 			v[i].y = left > 1 ? v[i].y : -INFINITY;
 			v[i].z = left > 2 ? v[i].z : -INFINITY;
 			v[i].w = -INFINITY;
 		}
 	}
+}
+
+// The state of a piece, the same in every lane. Called by whole warps.
+static __device__ __forceinline__ struct softmax_state softmax_piece(const float4 v[SOFTMAX_FOURS])
+{
+	float max = -INFINITY, sum = 0;
 #pragma unroll
-	for (int i = 0; i < SOFTMAX_PIECE / 128; i++)
+	for (int i = 0; i < SOFTMAX_FOURS; i++)
 		max = fmaxf(max, fmaxf(fmaxf(v[i].x, v[i].y), fmaxf(v[i].z, v[i].w)));
 	max = warp_max(max);
 	float reference = softmax_reference(max);
 #pragma unroll
-	for (int i = 0; i < SOFTMAX_PIECE / 128; i++) {
+	for (int i = 0; i < SOFTMAX_FOURS; i++) {
 		sum += expf(v[i].x - reference);
 		sum += expf(v[i].y - reference);
 		sum += expf(v[i].z - reference);

@@ -5,9 +5,6 @@
 #include "device.cuh"
 #include "kernels/ops/rms_norm.h"
 
-// Fours of a row that a thread keeps in registers between the two passes. Further ones are read again.
-#define KEPT 4
-
 template <int WIDTH>
 static __device__ __forceinline__ float row_sum(float v)
 {
@@ -55,7 +52,9 @@ static __device__ __forceinline__ float4 normal(float4 v, float inverse, float o
 			   v.w * inverse * (offset + w.w));
 }
 
-template <int WIDTH>
+// WIDTH threads a row, each of which keeps KEPT fours in registers between the two passes; further ones are read again. KEPT does
+// not touch the order.
+template <int WIDTH, int KEPT>
 static __device__ __forceinline__ void normalise(const struct rms_norm_args &a)
 {
 	int lane = threadIdx.x % WIDTH;
@@ -102,13 +101,14 @@ static __device__ __forceinline__ void normalise(const struct rms_norm_args &a)
 				 load4(r.weight, i, r.d, r.vector)));
 }
 
-#define ENTRY(width, threads)                                                                                         \
-	extern "C" __global__ void __launch_bounds__(threads) rms_norm_cuda_##width(                                  \
+#define ENTRY(name, width, kept, threads)                                                                             \
+	extern "C" __global__ void __launch_bounds__(threads) rms_norm_cuda_##name(                                   \
 		const __grid_constant__ struct rms_norm_args a)                                                       \
 	{                                                                                                             \
-		normalise<width>(a);                                                                                  \
+		normalise<width, kept>(a);                                                                            \
 	}
-ENTRY(32, 128)
-ENTRY(128, 128)
-ENTRY(512, 512)
-ENTRY(1024, 1024)
+ENTRY(head, 32, 1, 128)
+ENTRY(32, 32, 4, 128)
+ENTRY(128, 128, 4, 128)
+ENTRY(512, 512, 4, 512)
+ENTRY(1024, 1024, 4, 1024)
