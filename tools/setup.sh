@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what a fresh Debian 12 or Ubuntu 24.04 lacks for building (and, with "test", for testing) verbatim.
-# Does nothing, quickly, where all is there. usage: tools/setup.sh build | test [PYTHON]
+# With "test" and without a CUDA toolkit, nvcc comes from PyPI, so that the GPU kernels are compiled and tested for what can be
+# tested without a GPU; where it cannot be had, they are left out. Does nothing, quickly, where all is there. usage: tools/setup.sh build | test [PYTHON]
 set -eu
 cd "$(dirname "$0")/.."
 what=${1:-build}
@@ -29,6 +30,13 @@ if [ "$what" = test ] && [ "$python" = .venv/bin/python ] &&
 	! cmp -s tests/requirements.txt .venv/requirements.txt; then
 	make_venv=yes
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+fi
+
+make_nvcc=
+if [ "$what" = test ] && [ "$python" = .venv/bin/python ] && ! command -v nvcc >/dev/null 2>&1 &&
+	! [ -x /usr/local/cuda/bin/nvcc ]; then
+	need_command g++ g++
+	cmp -s kernels/cuda/requirements.txt .venv/nvcc-requirements.txt || make_nvcc=yes
 fi
 
 if [ -n "$missing" ]; then
@@ -63,4 +71,16 @@ if [ -n "$make_venv" ]; then
 		exit 1
 	fi
 	cp tests/requirements.txt .venv/requirements.txt
+fi
+
+# Meson looks for .venv/cuda/bin/nvcc; a build that was set up without one is set up anew.
+if [ -n "$make_nvcc" ]; then
+	echo "setup: installing nvcc into .venv" >&2
+	if .venv/bin/python -m pip --quiet --disable-pip-version-check install -r kernels/cuda/requirements.txt; then
+		ln -sfn "$(.venv/bin/python -c 'import nvidia; print(list(nvidia.__path__)[0])')/cu13" .venv/cuda
+		cp kernels/cuda/requirements.txt .venv/nvcc-requirements.txt
+		touch kernels/cuda/meson.build
+	else
+		echo "setup: no nvcc, see above: the GPU kernels are not compiled" >&2
+	fi
 fi
