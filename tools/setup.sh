@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what a fresh Debian 12 or Ubuntu 24.04 lacks for building (and, with "test", for testing) verbatim.
 # With "test" and without a CUDA toolkit, nvcc comes from PyPI, so that the GPU kernels are compiled and tested for what can be
-# tested without a GPU; where it cannot be had, they are left out. Does nothing, quickly, where all is there. usage: tools/setup.sh build | test [PYTHON]
+# tested without a GPU; where it cannot be had, they are left out.
+# Does nothing, quickly, where all is there. usage: tools/setup.sh build | test [PYTHON]
 set -eu
 cd "$(dirname "$0")/.."
 what=${1:-build}
