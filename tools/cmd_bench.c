@@ -1,4 +1,5 @@
 /* cmd_bench.c - speed of a model, of one kernel, and of the machine that limits both. */
+#include "bench_speculation.h"
 #include "input.h"
 #include "output.h"
 #include "program.h"
@@ -103,8 +104,37 @@ static int bench_model(struct settings *s, struct vb_engine *engine)
 	return finish_output();
 }
 
+/* What belongs to one way of measuring is refused in the other. */
+static int check_usage(const struct settings *s, bool speculates)
+{
+	if (!speculates && (s->prompt || s->prompt_file))
+		print_error("%s is for guessing: %s: give --speculate too", s->prompt ? "--prompt" : "--prompt-file",
+			    s->prompt ? "--prompt" : s->prompt_file);
+	else if (s->prompt && s->prompt_file)
+		print_error("two prompts: --prompt and --prompt-file: give one of them");
+	else if ((s->prompt || s->prompt_file) && options_given("prompt-tokens"))
+		print_error("two prompts: --prompt-tokens and text: give one of them");
+	else if (speculates && s->depth)
+		print_error("--depth is for plain decoding: --depth: leave it out, or --speculate");
+	else
+		return EXIT_DONE;
+	return EXIT_USAGE;
+}
+
 int cmd_bench(struct settings *s)
 {
+	bool speculates = strcmp(s->engine.speculate, "none") != 0;
+	if (check_usage(s, speculates) != EXIT_DONE)
+		return EXIT_USAGE;
+	struct buf model;
+	struct vb_engine *engine = NULL;
+	buf_init(&model, 8192);
+	int rc = find_model(s->n_arguments ? s->argument[0] : NULL, &model);
+	if (rc == VB_OK && speculates) {
+		int status = bench_speculation(s, model.data);
+		buf_fini(&model);
+		return status;
+	}
 	/* The engine must hold what is measured; what the user asked for stays, and is refused where it cannot. */
 	int64_t longest = s->prompt_tokens > s->depth ? s->prompt_tokens : s->depth;
 	for (int i = 0; i < s->batches.n; i++)
@@ -112,10 +142,6 @@ int cmd_bench(struct settings *s)
 			s->engine.max_batch = s->batches.at[i];
 	if (!options_given("context"))
 		s->engine.context = longest + s->decode_tokens + 1;
-	struct buf model;
-	struct vb_engine *engine = NULL;
-	buf_init(&model, 8192);
-	int rc = find_model(s->n_arguments ? s->argument[0] : NULL, &model);
 	if (rc == VB_OK)
 		rc = vb_engine_open(&engine, model.data, &s->engine);
 	int status = rc == VB_OK ? bench_model(s, engine) : exit_for(rc);

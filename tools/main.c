@@ -25,6 +25,9 @@ static const struct command commands[] = {
 	{ "explain", "[MODEL]", "Shows what this machine offers, and what would serve MODEL here and why.", "", CMD_EXPLAIN,
 	  0, 1, cmd_explain },
 	{ "bench", "[MODEL]", "Measures prefill and decode speed of a model.",
+	  "With --speculate ngram, or draft and --draft-model: the same requests without and with guesses, in turns. They "
+	  "begin with --prompt or --prompt-file, else with the lines of MODEL/bench_prompts.txt, else (and with "
+	  "--prompt-tokens) with random tokens; --temperature and --seed are theirs.\n\n"
 	  "One kernel alone: verbatim bench attention, verbatim bench linear. The machine: verbatim bench limits.", CMD_BENCH,
 	  0, 1, cmd_bench },
 	{ "bench attention", "", "Measures attention over a paged cache.",

@@ -101,6 +101,20 @@ struct vb_bench_spec {
  * "first_token_s": {...}, "limit": {...}}. Options' max_batch and context must cover the spec. */
 VB_API int vb_bench_model(struct vb_engine *engine, const struct vb_bench_spec *spec, char **json);
 
+struct vb_bench_speculation_spec {
+	size_t size;                       /* sizeof(struct vb_bench_speculation_spec) */
+	const struct vb_request *requests; /* n_requests of them, submitted together; borrowed */
+	size_t n_requests;                 /* at most the options' max_batch */
+	int repeat;                        /* each time with seeds one higher */
+};
+
+/* The same requests without and with guesses, in turns, on an engine that was opened to guess and has nothing else to do:
+ * {"plain_tok_s": {"median", "min", "max"}, "guessing_tok_s": {...}, "ratio": {...}, "first_ratio", "proposed", "accepted",
+ * "acceptance", "tokens_per_step", "positions": [{"proposed", "accepted"}]}. Tokens a second of all requests together, from
+ * the moment on when each has its first. A ratio is of one turn; the first turn's engine has never guessed before.
+ * VB_EINTERNAL where an answer differs. */
+VB_API int vb_bench_speculation(struct vb_engine *engine, const struct vb_bench_speculation_spec *spec, char **json);
+
 /* One linear: {"backend", "time_us", "bytes", "flops", "tb_s", "tflop_s", "limit_fraction"}. dtype "bf16", "f16", "f32". */
 VB_API int vb_bench_linear(const struct vb_options *options, int64_t m, int64_t n, int64_t k, const char *dtype,
 			   int repeat, char **json);

@@ -119,7 +119,7 @@ struct vb_engine {
 	struct request *requests, **requests_end; /* in order of arrival */
 	atomic_bool cancel_all;
 	struct engine_stats stats;
-	int max_draft;
+	int max_draft; /* guesses a request and step; 0 for a while where a benchmark wants none */
 	/* One step's view, decisions and guesses: [2 * max_batch], [max_batch]. */
 	struct sched_request *view;
 	struct sched_decision *decision;

@@ -239,7 +239,7 @@ int vb_explain(const char *model_dir, const struct vb_options *options, const ch
 static json_t *distances(const struct vb_engine *e, const int64_t *counters)
 {
 	json_t *list = json_array();
-	for (int i = 0; i < e->max_draft; i++)
+	for (int i = 0; i < e->setup.max_draft; i++)
 		list = with_item(list, json_integer((json_int_t)counters[i]));
 	return list;
 }

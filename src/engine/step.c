@@ -385,7 +385,8 @@ bool engine_run_step(struct vb_engine *e)
 		fail_all(e, n, rc);
 	if (e->batch->n_tokens) {
 		e->stats.steps++;
-		spec_learn_cost(e->spec, e->batch->n_tokens, clock_s() - start, e->n_guesses, e->propose_s);
+		if (e->max_draft > 0)
+			spec_learn_cost(e->spec, e->batch->n_tokens, clock_s() - start, e->n_guesses, e->propose_s);
 	}
 	settle(e, n);
 	engine_show(e);

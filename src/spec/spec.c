@@ -6,24 +6,24 @@
 
 #include <math.h>
 
-/* How fast averages forget: acceptance over some 16 guesses of a request and 100 of all, costs over some 100 steps. */
-#define CHANCE_KEEPS 0.94
+/* How fast averages forget: acceptance over some 25 guesses of a request and 100 of all, costs over some 100 steps. */
+#define CHANCE_KEEPS 0.96
 #define COMMON_KEEPS 0.99
 #define COST_KEEPS 0.99
 /* What a request is thought to accept before anything is known, and how many guesses that opinion weighs. */
 #define FIRST_CHANCE 0.6
 #define FIRST_WEIGHT 4.0
 /* After a guess that was not worth its cost came out wrong: steps until one tries again, doubled from one to the next. */
-#define REST_LEAST 24
-#define REST_MOST 384
-/* Share of each step's time that guessing may lose, and how many steps' time may be saved up. */
+#define REST_LEAST 16
+#define REST_MOST 128
+/* Share of each decoding step's time that guessing may lose, and how many steps' time may be saved up. */
 #define MAY_LOSE 0.024
 #define MAY_SAVE 16.0
 /* Tokens that a draft model must see before its guess is worth anything, and that it sees where it is only tried. */
 #define LEAST_CONTEXT 16
 #define TRIAL_CONTEXT 32
-/* What is thought of a token's cost before steps of several sizes tell weighs as much as one step with a guess more. */
-#define PRIOR_SPREAD 1.0
+/* What is thought of a token's cost before steps of several sizes tell weighs a quarter of a step with a guess more. */
+#define PRIOR_SPREAD 0.25
 /* What takes so many times as long as expected was held up by others on this machine. */
 #define HELD_UP 4.0
 
@@ -154,16 +154,16 @@ void spec_learn_cost(struct spec *s, int64_t n_tokens, double step_s, int64_t n_
 	} else {
 		rate_add(&s->cost.bulk, (double)n_tokens, step_s);
 	}
-	s->account += MAY_LOSE * step_s;
-	if (!estimate(s, &e))
+	if (!estimate(s, &e) || n_items == 0)
 		return;
 	double plain = e.base + e.slope * (double)n_items;
+	s->account += MAY_LOSE * plain;
 	if (n_guesses > 0 || n_behind > 0)
 		s->account -= learn_proposal(&s->cost, &e, (double)n_guesses, (double)n_behind, propose_s) +
 			      e.slope * (double)n_guesses;
 	if (s->account > MAY_SAVE * plain)
 		s->account = MAY_SAVE * plain;
-	s->saved = n_items > 0 ? plain / (double)n_items : 0;
+	s->saved = plain / (double)n_items;
 }
 
 void spec_learn(struct spec *s, struct spec_state *state, int64_t n_draft, int64_t taken)

@@ -6,8 +6,8 @@
  *
  * How many guesses are worth their cost is decided here too, per request, from what was accepted so far and from what
  * steps cost on this machine. Trying costs time as well, and whether it pays is known only afterwards: so there is an
- * account of what guessing has won and lost, in seconds, and every step pays 2.4 % of its time into it. Nothing is guessed
- * that the account could not bear to lose: at any moment guessing has cost at most so much of the time.
+ * account of what guessing has won and lost, in seconds, and every step pays 2.4 % of the time that it takes to decode
+ * into it. Nothing is guessed that the account could not bear to lose: at any moment guessing has cost at most so much.
  */
 #ifndef SPEC_SPEC_H
 #define SPEC_SPEC_H

@@ -123,6 +123,51 @@ def test_bench_model(verbatim, demo):
     assert "median" in text and "minimum" in text and "maximum" in text and "%" in text
 
 
+REPEATS = "The fox ran to the red house. The fox ran to the red house. The fox ran to"
+
+
+@pytest.mark.parametrize("how, source", [
+    (["draft", "--draft-model", "models/demo/draft"], "bench_prompts.txt"),
+    (["draft", "--draft-model", "models/demo/draft", "--draft-tokens", 3, "--batch", "1,3"], "bench_prompts.txt"),
+    (["ngram", "--prompt", REPEATS, "--draft-tokens", 4], "text"),
+    (["ngram", "--prompt-tokens", 30, "--temperature", 1.5], "random tokens"),
+])
+def test_bench_speculation(verbatim, root, how, source):
+    args = ["bench", "demo", "--speculate", *how, "--decode-tokens", 40, "--repeat", 3, "--threads", 1]
+    a = answer(verbatim(*args, "--json", cwd=root))
+    assert a["speculation"]["method"] == how[0] and a["speculation"]["prompts"] == source
+    assert [r["batch"] for r in a["results"]] == ([1, 3] if "--batch" in how else [1])
+    for r in a["results"]:
+        for key in "plain_tok_s", "guessing_tok_s", "ratio":
+            assert 0 < r[key]["min"] <= r[key]["median"] <= r[key]["max"]
+        assert r["repeat"] == 3 and r["decode_tokens"] == 40 and r["first_ratio"] > 0
+        assert 0 <= r["accepted"] <= r["proposed"] and 1 <= r["tokens_per_step"] <= 9
+        positions = r["positions"]
+        assert sum(p["proposed"] for p in positions) == r["proposed"]
+        assert sum(p["accepted"] for p in positions) == r["accepted"]
+        for before, after in zip(positions, positions[1:]):
+            assert after["proposed"] <= before["proposed"] and after["accepted"] <= before["accepted"]
+        # A fixed number of guesses: counted, not timed. Stories are guessed well, and what repeats itself is found.
+        if "--draft-tokens" in how:
+            assert r["proposed"] > 20 * r["batch"] and r["accepted"] > 10 * r["batch"]
+            assert r["tokens_per_step"] > 1.2
+    assert "tokens a step" in verbatim(*args, cwd=root).stdout
+
+
+def test_bench_prompts(verbatim, demo, tmp_path):
+    """A file, standard input, a folder without prompts of its own."""
+    text = tmp_path / "text"
+    text.write_text(REPEATS)
+    args = ["--speculate", "ngram", "--decode-tokens", 8, "--repeat", 1, "--json"]
+    one = answer(verbatim("bench", demo, "--prompt-file", text, *args))["results"][0]
+    two = answer(verbatim("bench", demo, "--prompt-file", "-", *args, stdin=REPEATS))["results"][0]
+    assert one["prompt_tokens"] == two["prompt_tokens"] > 15
+    for name in "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json":
+        (tmp_path / name).write_bytes((demo / name).read_bytes())
+    three = answer(verbatim("bench", tmp_path, *args))
+    assert three["speculation"]["prompts"] == "random tokens" and three["results"][0]["prompt_tokens"] == 512
+
+
 def test_bench_limits(verbatim):
     a = answer(verbatim("bench", "limits", "--threads", 1, "--json"))
     assert a["device"] == "cpu" and a["threads"] == 1
@@ -166,6 +211,14 @@ def test_bench_attention(verbatim):
     (["attention", "--kv-len", "1G"], 1, "not enough memory"),
     (["linear", "--m", "16M", "--n", "16M", "--k", "16M"], 1, "not enough memory"),
     (["attention", "--attention", "nonesuch"], 2, "nonesuch"),
+    (["demo", "--prompt", "Once"], 2, "--speculate"),
+    (["demo", "--speculate", "ngram", "--prompt", "Once", "--prompt-file", "x"], 2, "two prompts"),
+    (["demo", "--speculate", "ngram", "--prompt", "Once", "--prompt-tokens", 5], 2, "two prompts"),
+    (["demo", "--speculate", "ngram", "--depth", 5], 2, "--depth"),
+    (["demo", "--speculate", "ngram", "--prompt-file", "/nonesuch"], 1, "/nonesuch"),
+    (["demo", "--speculate", "ngram", "--prompt", "Once", "--decode-tokens", 1], 2, "--decode-tokens"),
+    (["demo", "--speculate", "ngram", "--batch", 4, "--max-batch", 2], 2, "--max-batch"),
+    (["demo", "--speculate", "draft"], 2, "--draft-model"),
 ])
 def test_bench_refuses(verbatim, args, status, word):
     result = verbatim("bench", *args)

@@ -686,6 +686,54 @@ static void test_bad_benchmarks(void **state)
 	need(vb_engine_close(&e));
 }
 
+static void test_bad_speculation_benchmarks(void **state)
+{
+	(void)state;
+	struct vb_options o = small_options();
+	o.max_batch = 2;
+	struct vb_engine *e = open_engine(golden(plain), &o);
+	int32_t ids[4] = { 1, 2, 1, 2 };
+	struct vb_request two[3] = { request_of(ids, 4, 5), request_of(ids, 3, 5), request_of(ids, 2, 5) };
+	struct vb_bench_speculation_spec base = { sizeof base, two, 2, 1 }, s;
+	char *json = NULL;
+	need_failure(vb_bench_speculation(e, &base, &json), VB_ESTATE, WORDS("--speculate"));
+	need(vb_engine_close(&e));
+	o.speculate = "ngram";
+	e = open_engine(golden(plain), &o);
+	need_failure(vb_bench_speculation(NULL, &base, &json), VB_EINVAL, WORDS("vb_bench_speculation"));
+	need_failure(vb_bench_speculation(e, NULL, &json), VB_EINVAL, WORDS("vb_bench_speculation"));
+	need_failure(vb_bench_speculation(e, &base, NULL), VB_EINVAL, WORDS("vb_bench_speculation"));
+#define BAD(field, value, rc, ...)                                                    \
+	do {                                                                          \
+		s = base;                                                             \
+		s.field = (value);                                                    \
+		need_failure(vb_bench_speculation(e, &s, &json), (rc), WORDS(__VA_ARGS__)); \
+		assert_null(json);                                                    \
+	} while (0)
+	BAD(size, 3, VB_EINVAL, "size");
+	BAD(repeat, 0, VB_EINVAL, "--repeat");
+	BAD(repeat, INT32_MAX, VB_EINVAL, "--repeat");
+	BAD(requests, NULL, VB_EINVAL, "--batch");
+	BAD(n_requests, 0, VB_EINVAL, "--batch");
+	BAD(n_requests, 3, VB_EINVAL, "--max-batch");
+	/* The second one is refused: the first one goes with it. */
+	two[1].n_prompt_ids = 0;
+	BAD(repeat, 1, VB_EINVAL, "empty prompt");
+	two[1].n_prompt_ids = 3;
+	two[0].max_tokens = two[1].max_tokens = 1;
+	BAD(repeat, 1, VB_EINVAL, "--decode-tokens");
+#undef BAD
+	two[0].max_tokens = two[1].max_tokens = 5;
+	/* Not while others wait, and as ever once they have ended. */
+	need(vb_submit(e, &two[2], NULL, NULL, NULL, NULL));
+	need_failure(vb_bench_speculation(e, &base, &json), VB_ESTATE, WORDS("engine busy"));
+	for (bool more = true; more;)
+		need(vb_step(e, &more));
+	need(vb_bench_speculation(e, &base, &json));
+	vb_free(json);
+	need(vb_engine_close(&e));
+}
+
 /* ---- What it says of itself ---- */
 
 static json_t *parsed(char *json)
@@ -902,6 +950,7 @@ int main(void)
 		cmocka_unit_test(test_second_thread),
 		cmocka_unit_test(test_reentry),
 		cmocka_unit_test(test_bad_benchmarks),
+		cmocka_unit_test(test_bad_speculation_benchmarks),
 		cmocka_unit_test(test_info),
 		cmocka_unit_test(test_explain),
 		cmocka_unit_test(test_context_fits),
