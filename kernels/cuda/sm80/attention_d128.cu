@@ -1,0 +1,4 @@
+// attention_d128.cu - attention_sm80.cuh for heads of up to 128 values.
+#include "attention_sm80.cuh"
+
+ATTENTION_SM80(128)

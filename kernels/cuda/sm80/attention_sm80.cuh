@@ -1,0 +1,703 @@
+// attention_sm80.cuh - paged attention by mma.sync and cp.async, for compute capability 8.0 and later.
+//
+// DESIGN. Persistent thread blocks of 4 warps (8 for the largest heads); block i does workers[i] of the list (kernels/ops/attention_list.h). Tiles of 64 keys
+// and values stream through a ring in shared memory, n_stages deep, that does not stop between pieces or tickets: while a
+// ticket's result is written, keys of the next one are under way. One barrier a tile.
+//
+// The warps of a block are arranged as ROW_WARPS x (4 or 8 / ROW_WARPS): a warp has 16 rows and a share of the values' columns.
+// It computes the scores of its rows with all 64 keys, so that warps exchange nothing: few rows cost the same
+// multiplications several times over, which is free where memory is what one waits for. How many row warps there are
+// follows from a ticket's rows, and changes no bit: a row's sums are made by the same instructions in the same order.
+//
+// THE ORDER. A score: mma.sync m16n8k16 over the head's dimensions, ascending, in float32. Then in units of log2: x = score *
+// scale (or cap * tanh), and for a tile of 64 keys m' = max(m, x), p = 2^(x - m') rounded to the cache's type, o = o * 2^(m - m')
+// + p v by mma.sync over 4 times 16 keys, ascending; l likewise, as a column of values that are all 1: what is summed is
+// what is multiplied. Pieces begin with an empty state, and are folded in ascending order by fold().
+// A key that a row does not see has x = -inf, so p = 0; values that nobody sees are zeros in shared memory, never read.
+#ifndef CUDA_ATTENTION_SM80_CUH
+#define CUDA_ATTENTION_SM80_CUH
+
+#include "kernels/ops/attention_list.h"
+
+namespace {
+
+constexpr int TILE = ATTENTION_TILE;
+// Smallest page, and the keys that one entry of the page table is looked up for.
+constexpr int PAGE_MIN = 8;
+constexpr float LOG2E = 1.4426950408889634f, LN2 = 0.6931471805599453f;
+
+// ---- Instructions ----
+
+__device__ __forceinline__ uint32_t shared_address(const void *p)
+{
+	return (uint32_t)__cvta_generic_to_shared(p);
+}
+
+// 16 bytes, or zeros.
+__device__ __forceinline__ void copy_async(uint32_t to, const void *from, bool wanted)
+{
+	asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(wanted ? 16 : 0));
+}
+
+__device__ __forceinline__ void copy_commit()
+{
+	asm volatile("cp.async.commit_group;");
+}
+
+// Waits until at most n groups of this thread's copies are under way.
+__device__ __forceinline__ void copy_wait(int n)
+{
+	switch (n) {
+	case 0:
+		asm volatile("cp.async.wait_group 0;" ::: "memory");
+		break;
+	case 1:
+		asm volatile("cp.async.wait_group 1;" ::: "memory");
+		break;
+	case 2:
+		asm volatile("cp.async.wait_group 2;" ::: "memory");
+		break;
+	case 3:
+		asm volatile("cp.async.wait_group 3;" ::: "memory");
+		break;
+	default:
+		asm volatile("cp.async.wait_group 4;" ::: "memory");
+		break;
+	}
+}
+
+__device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t from)
+{
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+		     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+		     : "r"(from));
+}
+
+__device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], uint32_t from)
+{
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+		     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+		     : "r"(from));
+}
+
+template <bool F16>
+__device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
+{
+	if (F16)
+		asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+			     "{%8, %9}, {%0, %1, %2, %3};"
+			     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+			     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+	else
+		asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+			     "{%8, %9}, {%0, %1, %2, %3};"
+			     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+			     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// Two values, rounded to nearest even; the first one in the low half.
+template <bool F16>
+__device__ __forceinline__ uint32_t pack(float low, float high)
+{
+	uint32_t r;
+	if (F16)
+		asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+	else
+		asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+	return r;
+}
+
+__device__ __forceinline__ float exp2_fast(float x)
+{
+	float y;
+	asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+	return y;
+}
+
+__device__ __forceinline__ float reciprocal_fast(float x)
+{
+	float y;
+	asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+	return y;
+}
+
+__device__ __forceinline__ float minus_infinity()
+{
+	return __int_as_float(0xff800000);
+}
+
+// threadIdx.x, found anew: what is computed from it is not kept in registers over all tickets.
+__device__ __forceinline__ int thread_index()
+{
+	int i;
+	asm volatile("mov.u32 %0, %%tid.x;" : "=r"(i));
+	return i;
+}
+
+// ---- States ----
+
+// What 2^(m - result) may be taken of: an empty state's maximum would give NaN.
+__device__ __forceinline__ float finite_max(float m)
+{
+	return m == minus_infinity() ? 0.0f : m;
+}
+
+// The weights of two states in the state of both; m and l become that of both. Values: fold_value.
+__device__ __forceinline__ void fold(float &m, float &l, float m2, float l2, float &weight, float &weight2)
+{
+	float both = fmaxf(m, m2), base = finite_max(both);
+	weight = exp2_fast(m - base);
+	weight2 = exp2_fast(m2 - base);
+	m = both;
+	l = fmaf(l2, weight2, l * weight);
+}
+
+__device__ __forceinline__ float fold_value(float o, float o2, float weight, float weight2)
+{
+	return fmaf(o2, weight2, o * weight);
+}
+
+// What a row's values are multiplied by in the end, and its log-sum-exp.
+__device__ __forceinline__ float finish(const struct attention_args &a, int head, float m, float l, float &lse)
+{
+	float scale = m == minus_infinity() ? 0.0f : 1.0f / l;
+	if (a.sinks) {
+		float sink = a.sinks[head], x = sink * LOG2E;
+		float both = fmaxf(m, x), base = finite_max(both);
+		float weight = exp2_fast(m - base);
+		float sum = fmaf(l, weight, exp2_fast(x - base));
+		scale = m == minus_infinity() ? 0.0f : weight / sum;
+		lse = m == minus_infinity() ? sink : fmaf(both, LN2, logf(sum));
+	} else {
+		lse = m == minus_infinity() ? m : fmaf(m, LN2, logf(l));
+	}
+	return scale;
+}
+
+// Values i.. of a row of the result; i is a multiple of N.
+template <int N>
+__device__ __forceinline__ void write_values(const struct attention_args &a, int64_t first, const float (&v)[N])
+{
+	if (a.out_type == DTYPE_F32) {
+#pragma unroll
+		for (int j = 0; j < N; j += 2)
+			*(float2 *)((float *)a.out + first + j) = make_float2(v[j], v[j + 1]);
+		return;
+	}
+	uint32_t *out = (uint32_t *)((uint16_t *)a.out + first);
+#pragma unroll
+	for (int j = 0; j < N; j += 2)
+		out[j / 2] = a.out_type == DTYPE_F16 ? pack<true>(v[j], v[j + 1]) : pack<false>(v[j], v[j + 1]);
+}
+
+// ---- Tickets ----
+
+struct ticket {
+	struct attention_block b;
+	int kv_head;
+	int piece_begin, piece_end; // of this worker's part
+	int first_piece, last_piece; // of all its parts
+	int split;
+	int tile_begin, tile_end;
+};
+
+__device__ __forceinline__ void get_ticket(const struct attention_sm80_args &s, const struct attention_worker &w, int t,
+					   struct ticket *out)
+{
+	int n = (int)s.a.n_kv_heads, block = t / n;
+	const int4 *from = (const int4 *)&s.blocks[block];
+	int4 lo = from[0], hi = from[1];
+	out->b.seq = lo.x, out->b.token = lo.y, out->b.position = lo.z, out->b.row_begin = lo.w;
+	out->b.row_end = hi.x, out->b.key_begin = hi.y, out->b.key_end = hi.z;
+	out->kv_head = t - block * n;
+	bool any = out->b.key_begin < out->b.key_end;
+	out->first_piece = any ? (int)attention_piece_of(out->b.key_begin) : 0;
+	out->last_piece = any ? (int)attention_piece_of(out->b.key_end - 1) + 1 : 0;
+	out->piece_begin = t == w.first ? max(w.first_piece, out->first_piece) : out->first_piece;
+	out->piece_end = t == w.last ? min(w.last_piece, out->last_piece) : out->last_piece;
+	out->split = t == w.last ? w.last_split : t == w.first ? w.first_split : -1;
+	int begin = max((int)attention_piece_begin(out->piece_begin), out->b.key_begin);
+	int end = min((int)attention_piece_begin(out->piece_end), out->b.key_end);
+	out->tile_begin = begin / TILE;
+	out->tile_end = begin < end ? (end + TILE - 1) / TILE : out->tile_begin;
+}
+
+// ---- The ring ----
+
+template <int D>
+struct shape {
+	static constexpr int CHUNKS = D / 8;         // 16 bytes each, of a row
+	static constexpr int ROW_BYTES = D * 2;
+	static constexpr int STAGE_BYTES = 2 * TILE * ROW_BYTES; // keys, then values
+	// Two blocks a multiprocessor of 4 warps each, or one of 8 for heads so large that two would not fit.
+	static constexpr int WARPS = D > 128 ? 8 : 4, THREADS = 32 * WARPS, BLOCKS = D > 128 ? 1 : 2;
+};
+
+// Where chunk c of row r stands: the eight rows of a matrix in different banks.
+template <int D>
+__device__ __forceinline__ uint32_t chunk_at(int row, int chunk)
+{
+	return (uint32_t)(row * shape<D>::ROW_BYTES + ((chunk ^ (row & 7)) << 4));
+}
+
+// Runs ahead of the arithmetic: which tile is copied next, from where.
+template <int D>
+struct fetch {
+	int t;              // ticket; beyond the last one when all is fetched
+	int tile, tile_end; // the next tile
+	int key_begin, key_end;
+	int seq, kv_head;
+	int32_t page; // lane i < 8: the page of keys 8i.. of the next tile
+	int slot;     // of the ring, next to be written
+
+	// Looks up the next tile's pages, so that they are known when it is copied.
+	__device__ __forceinline__ void look_up(const struct attention_sm80_args &s)
+	{
+		int lane = threadIdx.x & 31, key = tile * TILE + lane * PAGE_MIN;
+		page = 0;
+		if (lane < TILE / PAGE_MIN && key < key_end && key + PAGE_MIN > key_begin)
+			page = s.a.page_table[seq * s.a.table_stride + key / (int)s.a.page_size];
+	}
+
+	// Goes to the first ticket from t on that has keys.
+	__device__ __forceinline__ void enter(const struct attention_sm80_args &s, const struct attention_worker &w)
+	{
+		for (; t <= w.last; t++) {
+			struct ticket k;
+			get_ticket(s, w, t, &k);
+			if (k.tile_begin == k.tile_end)
+				continue;
+			tile = k.tile_begin, tile_end = k.tile_end;
+			key_begin = k.b.key_begin, key_end = k.b.key_end;
+			seq = k.b.seq, kv_head = k.kv_head;
+			look_up(s);
+			return;
+		}
+	}
+
+	// Starts to copy the next tile; where there is none, an empty group keeps the count.
+	__device__ __forceinline__ void issue(const struct attention_sm80_args &s, const struct attention_worker &w,
+					      uint32_t ring)
+	{
+		constexpr int C = shape<D>::CHUNKS, ROWS = shape<D>::THREADS / C;
+		if (t <= w.last) {
+			uint32_t to = ring + slot * shape<D>::STAGE_BYTES;
+			int row0 = threadIdx.x / C, chunk = threadIdx.x % C;
+			int page_size = (int)s.a.page_size, d = (int)s.a.head_dim;
+			int heads = (int)s.a.n_kv_heads;
+			bool inside = chunk * 8 < d;
+#pragma unroll
+			for (int j = 0; j < TILE / ROWS; j++) {
+				int row = row0 + j * ROWS, key = tile * TILE + row;
+				int in_page = kv_head * page_size + (key & (page_size - 1));
+				int64_t at = (int64_t)__shfl_sync(~0u, page, row / PAGE_MIN) * (heads * page_size);
+				bool wanted = inside && key >= key_begin && key < key_end;
+				at = wanted ? (at + in_page) * d + chunk * 8 : 0;
+				copy_async(to + chunk_at<D>(row, chunk), (const uint16_t *)s.a.k_cache + at, wanted);
+				copy_async(to + TILE * shape<D>::ROW_BYTES + chunk_at<D>(row, chunk),
+					   (const uint16_t *)s.a.v_cache + at, wanted);
+			}
+			slot = slot + 1 == s.n_stages ? 0 : slot + 1;
+			if (++tile < tile_end) {
+				look_up(s);
+			} else {
+				t++;
+				enter(s, w);
+			}
+		}
+		copy_commit();
+	}
+};
+
+// ---- A tile ----
+
+// Scores of 16 rows with 64 keys: c[n] has keys 8n.. .
+template <int D, bool F16>
+__device__ __forceinline__ void scores(float (&c)[8][4], uint32_t q, uint32_t keys, int lane)
+{
+	uint32_t q_at = q + (lane & 15) * shape<D>::ROW_BYTES + ((((lane >> 4)) ^ (lane & 7)) << 4);
+	uint32_t k_at = keys + ((lane & 7) + ((lane >> 4) << 3)) * shape<D>::ROW_BYTES +
+			((((lane >> 3) & 1) ^ (lane & 7)) << 4);
+#pragma unroll
+	for (int n = 0; n < 8; n++)
+		c[n][0] = c[n][1] = c[n][2] = c[n][3] = 0;
+#pragma unroll 8
+	for (int d = 0; d < D / 16; d++) {
+		uint32_t a[4];
+		load_matrices(a, q_at ^ (d << 5));
+#pragma unroll
+		for (int n = 0; n < 8; n += 2) {
+			uint32_t b[4];
+			load_matrices(b, (k_at ^ (d << 5)) + n * 8 * shape<D>::ROW_BYTES);
+			multiply<F16>(c[n], a, b[0], b[1]);
+			multiply<F16>(c[n + 1], a, b[2], b[3]);
+		}
+	}
+}
+
+// Takes out what rows at the two positions do not see; this thread's first key is `key`.
+__device__ __forceinline__ void mask(float (&c)[8][4], int64_t window, const int (&position)[2], int key)
+{
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		int64_t begin, end;
+		attention_visible(position[i], window, &begin, &end);
+		int from = (int)begin - key, to = (int)end - key;
+#pragma unroll
+		for (int n = 0; n < 8; n++) {
+#pragma unroll
+			for (int j = 0; j < 2; j++) {
+				if (n * 8 + j < from || n * 8 + j >= to)
+					c[n][2 * i + j] = minus_infinity();
+			}
+		}
+	}
+}
+
+// A warp's rows: two for each thread, row and row + 8 of its 16, and N times 8 columns of their values.
+template <int N>
+struct rows {
+	float m[2], l[4], o[N][4]; // of l, 0 and 2 count; o and l as mma.sync has them
+
+	__device__ __forceinline__ void clear()
+	{
+		m[0] = m[1] = minus_infinity();
+		l[0] = l[1] = l[2] = l[3] = 0;
+#pragma unroll
+		for (int n = 0; n < N; n++)
+			o[n][0] = o[n][1] = o[n][2] = o[n][3] = 0;
+	}
+};
+
+// Adds a tile: scores c, and the values' chunks of 8 columns from `chunk` (a multiple of N) on.
+template <int D, bool F16, int N>
+__device__ __forceinline__ void add_tile(struct rows<N> &r, float (&c)[8][4], uint32_t values, int chunk,
+					 int lane)
+{
+	constexpr uint32_t ONES = F16 ? 0x3c003c00 : 0x3f803f80;
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		float top = fmaxf(c[0][2 * i], c[0][2 * i + 1]);
+#pragma unroll
+		for (int n = 1; n < 8; n++)
+			top = fmaxf(top, fmaxf(c[n][2 * i], c[n][2 * i + 1]));
+		top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
+		top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+		top = fmaxf(top, r.m[i]);
+		float base = finite_max(top), weight = exp2_fast(r.m[i] - base);
+		r.m[i] = top;
+		r.l[2 * i] *= weight;
+		r.l[2 * i + 1] *= weight;
+#pragma unroll
+		for (int n = 0; n < N; n++) {
+			r.o[n][2 * i] *= weight;
+			r.o[n][2 * i + 1] *= weight;
+		}
+#pragma unroll
+		for (int n = 0; n < 8; n++) {
+			c[n][2 * i] = exp2_fast(c[n][2 * i] - base);
+			c[n][2 * i + 1] = exp2_fast(c[n][2 * i + 1] - base);
+		}
+	}
+	uint32_t v_at = values + (lane & 15) * shape<D>::ROW_BYTES + (((chunk | (lane >> 4)) ^ (lane & 7)) << 4);
+#pragma unroll
+	for (int k = 0; k < 4; k++) {
+		uint32_t p[4] = { pack<F16>(c[2 * k][0], c[2 * k][1]), pack<F16>(c[2 * k][2], c[2 * k][3]),
+				  pack<F16>(c[2 * k + 1][0], c[2 * k + 1][1]), pack<F16>(c[2 * k + 1][2], c[2 * k + 1][3]) };
+		multiply<F16>(r.l, p, ONES, ONES);
+#pragma unroll
+		for (int n = 0; n < N; n += 2) {
+			uint32_t b[4];
+			load_matrices_transposed(b, (v_at ^ (n << 4)) + k * 16 * shape<D>::ROW_BYTES);
+			multiply<F16>(r.o[n], p, b[0], b[1]);
+			multiply<F16>(r.o[n + 1], p, b[2], b[3]);
+		}
+	}
+}
+
+// ---- A ticket ----
+
+// What is the same for all tickets.
+template <int D>
+struct worker {
+	struct attention_worker range;
+	struct fetch<D> ahead;
+	uint32_t ring, queries; // in shared memory
+	unsigned char *query_rows;
+	int slot; // of the ring, next to be read
+	int group;
+
+	// The next tile, when it has arrived; copying goes on behind it.
+	__device__ __forceinline__ uint32_t next_tile(const struct attention_sm80_args &s)
+	{
+		if (s.n_stages > 1) {
+			copy_wait(s.n_stages - 2);
+			__syncthreads(); // all copies are visible, and nobody reads the slot that is written next
+			ahead.issue(s, range, ring);
+		} else {
+			__syncthreads();
+			ahead.issue(s, range, ring);
+			copy_wait(0);
+			__syncthreads();
+		}
+		uint32_t at = ring + slot * shape<D>::STAGE_BYTES;
+		slot = slot + 1 == s.n_stages ? 0 : slot + 1;
+		return at;
+	}
+
+	__device__ __forceinline__ int64_t token_of(const struct ticket &k, int row) const
+	{
+		return k.b.token + (k.b.row_begin + row) / group;
+	}
+
+	__device__ __forceinline__ int head_of(const struct ticket &k, int row) const
+	{
+		return k.kv_head * group + (k.b.row_begin + row) % group;
+	}
+
+	// The ticket's queries, and zeros up to n rows.
+	__device__ __forceinline__ void load_queries(const struct attention_sm80_args &s, const struct ticket &k, int n,
+						     int thread)
+	{
+		constexpr int C = shape<D>::CHUNKS;
+		int n_rows = k.b.row_end - k.b.row_begin;
+		for (int i = thread; i < n * C; i += shape<D>::THREADS) {
+			int row = i / C, chunk = i % C;
+			int4 v = make_int4(0, 0, 0, 0);
+			if (row < n_rows && chunk * 8 < s.a.head_dim)
+				v = *(const int4 *)((const uint16_t *)s.a.q + token_of(k, row) * s.a.q_stride +
+						    head_of(k, row) * s.a.head_dim + chunk * 8);
+			*(int4 *)(query_rows + chunk_at<D>(row, chunk)) = v;
+		}
+		__syncthreads();
+	}
+};
+
+// Where state i of a split stands.
+template <int D>
+__device__ __forceinline__ float *state_at(const struct attention_sm80_args &s, const struct ticket &k, int i)
+{
+	int n_rows = k.b.row_end - k.b.row_begin;
+	return s.states + s.splits[k.split].states_begin + i * attention_gpu_state_floats(n_rows, D);
+}
+
+template <int D, int N>
+__device__ __forceinline__ void write_state(float *state, const struct rows<N> &r, int n_rows, int row, int chunk,
+					    int lane)
+{
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		int at = row + 8 * i;
+		if (at >= n_rows)
+			continue;
+		float *o = state + at * D + chunk * 8 + (lane & 3) * 2;
+#pragma unroll
+		for (int n = 0; n < N; n++)
+			*(float2 *)(o + n * 8) = make_float2(r.o[n][2 * i], r.o[n][2 * i + 1]);
+		if (chunk == 0 && (lane & 3) == 0)
+			*(float2 *)(state + n_rows * D + at * 2) = make_float2(r.m[i], r.l[2 * i]);
+	}
+}
+
+// Says that this part is done; whoever says so last folds all of them and writes the result.
+template <int D>
+__device__ __forceinline__ void arrive(const struct attention_sm80_args &s, const struct ticket &k)
+{
+	constexpr int UNROLL = 8;
+	__shared__ bool is_last;
+	int group = (int)(s.a.n_heads / s.a.n_kv_heads);
+	__threadfence();
+	__syncthreads();
+	if (threadIdx.x == 0) {
+		is_last = atomicAdd(&s.arrived[k.split], 1) == s.splits[k.split].n_parts - 1;
+		if (is_last)
+			s.arrived[k.split] = 0;
+	}
+	__syncthreads();
+	if (!is_last)
+		return;
+	__threadfence();
+	int n_rows = k.b.row_end - k.b.row_begin, n_states = 1 + k.last_piece - s.splits[k.split].first_end;
+	int64_t floats = attention_gpu_state_floats(n_rows, D);
+	const float *states = state_at<D>(s, k, 0);
+	for (int e = threadIdx.x; e < n_rows * (D / 4); e += shape<D>::THREADS) {
+		int row = e / (D / 4), column = e % (D / 4) * 4;
+		float m = minus_infinity(), l = 0, o[4] = { 0, 0, 0, 0 };
+		for (int begin = 0; begin < n_states; begin += UNROLL) {
+			float2 ml[UNROLL];
+			float4 v[UNROLL];
+#pragma unroll
+			for (int i = 0; i < UNROLL; i++) {
+				const float *state = states + min(begin + i, n_states - 1) * floats;
+				ml[i] = __ldcg((const float2 *)(state + n_rows * D + row * 2));
+				v[i] = __ldcg((const float4 *)(state + row * D + column));
+			}
+#pragma unroll
+			for (int i = 0; i < UNROLL; i++) {
+				float weight, weight2;
+				if (begin + i >= n_states)
+					break;
+				fold(m, l, ml[i].x, ml[i].y, weight, weight2);
+				o[0] = fold_value(o[0], v[i].x, weight, weight2);
+				o[1] = fold_value(o[1], v[i].y, weight, weight2);
+				o[2] = fold_value(o[2], v[i].z, weight, weight2);
+				o[3] = fold_value(o[3], v[i].w, weight, weight2);
+			}
+		}
+		int64_t token = k.b.token + (k.b.row_begin + row) / group;
+		int head = k.kv_head * group + (k.b.row_begin + row) % group;
+		float lse, scale = finish(s.a, head, m, l, lse);
+		if (column < s.a.head_dim) {
+			float out[4] = { o[0] * scale, o[1] * scale, o[2] * scale, o[3] * scale };
+			write_values<4>(s.a, token * s.a.out_stride + head * s.a.head_dim + column, out);
+		}
+		if (s.a.lse && column == 0)
+			s.a.lse[token * s.a.n_heads + head] = lse;
+	}
+}
+
+template <int D, bool F16, bool CAP, int ROW_WARPS>
+__device__ __forceinline__ void run_ticket(const struct attention_sm80_args &s, struct worker<D> &w, const struct ticket &k)
+{
+	constexpr int COLUMN_WARPS = shape<D>::WARPS / ROW_WARPS, N = D / 8 / COLUMN_WARPS;
+	int thread = thread_index(), warp = thread / 32, lane = thread & 31;
+	int first_row = warp / COLUMN_WARPS * 16, chunk = warp % COLUMN_WARPS * N;
+	int n_rows = k.b.row_end - k.b.row_begin, row = first_row + (lane >> 2);
+	uint32_t q = w.queries + first_row * shape<D>::ROW_BYTES;
+
+	// Where this thread's two rows stand, and which tiles all rows of the ticket see in full.
+	int position[2], full_begin, full_end;
+	int64_t begin, end;
+	for (int i = 0; i < 2; i++)
+		position[i] = k.b.position + (k.b.row_begin + min(row + 8 * i, n_rows - 1)) / w.group;
+	attention_visible(k.b.position + (k.b.row_end - 1) / w.group, s.a.window, &begin, &end);
+	full_begin = ((int)begin + TILE - 1) / TILE;
+	attention_visible(k.b.position + k.b.row_begin / w.group, s.a.window, &begin, &end);
+	full_end = (int)end / TILE;
+
+	w.load_queries(s, k, ROW_WARPS * 16, thread);
+	struct rows<N> total;
+	total.clear();
+	int tile = k.tile_begin;
+	for (int piece = k.piece_begin; piece < k.piece_end; piece++) {
+		struct rows<N> part;
+		part.clear();
+		int end = min(k.tile_end, (int)attention_piece_begin(piece + 1) / TILE);
+		for (; tile < end; tile++) {
+			uint32_t keys = w.next_tile(s);
+			if (first_row >= n_rows)
+				continue;
+			float c[8][4];
+			scores<D, F16>(c, q, keys, lane);
+#pragma unroll
+			for (int n = 0; n < 8; n++) {
+#pragma unroll
+				for (int i = 0; i < 4; i++) {
+					float x = c[n][i] * s.score_scale;
+					c[n][i] = CAP ? fmaf(-2.0f * s.score_cap, reciprocal_fast(1.0f + exp2_fast(x)),
+							     s.score_cap)
+						      : x;
+				}
+			}
+			if (tile < full_begin || tile >= full_end)
+				mask(c, s.a.window, position, tile * TILE + (lane & 3) * 2);
+			add_tile<D, F16, N>(part, c, keys + TILE * shape<D>::ROW_BYTES, chunk, lane);
+		}
+		if (k.split >= 0 && k.piece_begin != k.first_piece) {
+			int i = 1 + piece - s.splits[k.split].first_end;
+			write_state<D, N>(state_at<D>(s, k, i), part, n_rows, row, chunk, lane);
+			continue;
+		}
+#pragma unroll
+		for (int i = 0; i < 2; i++) {
+			float weight, weight2;
+			fold(total.m[i], total.l[2 * i], part.m[i], part.l[2 * i], weight, weight2);
+#pragma unroll
+			for (int n = 0; n < N; n++) {
+				total.o[n][2 * i] = fold_value(total.o[n][2 * i], part.o[n][2 * i], weight, weight2);
+				total.o[n][2 * i + 1] =
+					fold_value(total.o[n][2 * i + 1], part.o[n][2 * i + 1], weight, weight2);
+			}
+		}
+	}
+	if (k.split >= 0) {
+		if (k.piece_begin == k.first_piece)
+			write_state<D, N>(state_at<D>(s, k, 0), total, n_rows, row, chunk, lane);
+		return;
+	}
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		if (row + 8 * i >= n_rows)
+			continue;
+		int64_t token = w.token_of(k, row + 8 * i);
+		int head = w.head_of(k, row + 8 * i);
+		float lse, scale = finish(s.a, head, total.m[i], total.l[2 * i], lse);
+		int64_t first = token * s.a.out_stride + head * s.a.head_dim;
+#pragma unroll
+		for (int n = 0; n < N; n++) {
+			if ((chunk + n) * 8 >= s.a.head_dim)
+				continue;
+			float out[2] = { total.o[n][2 * i] * scale, total.o[n][2 * i + 1] * scale };
+			write_values<2>(s.a, first + (chunk + n) * 8 + (lane & 3) * 2, out);
+		}
+		if (s.a.lse && chunk == 0 && (lane & 3) == 0)
+			s.a.lse[token * s.a.n_heads + head] = lse;
+	}
+}
+
+template <int D, bool F16, bool CAP>
+__device__ __forceinline__ void attention_sm80(const struct attention_sm80_args &s)
+{
+	extern __shared__ __align__(512) unsigned char shared[]; // rows' chunks are found by flipping bits of addresses
+#if __CUDA_ARCH__ >= 900
+	asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+	struct worker<D> w;
+	const int4 *from = (const int4 *)&s.workers[blockIdx.x];
+	int4 lo = from[0], hi = from[1];
+	w.range.first = lo.x, w.range.last = lo.y, w.range.first_piece = lo.z, w.range.last_piece = lo.w;
+	w.range.first_split = hi.x, w.range.last_split = hi.y;
+	w.query_rows = shared + s.n_stages * shape<D>::STAGE_BYTES;
+	w.ring = shared_address(shared);
+	w.queries = shared_address(w.query_rows);
+	w.slot = 0;
+	w.group = (int)(s.a.n_heads / s.a.n_kv_heads);
+	w.ahead.t = w.range.first;
+	w.ahead.slot = 0;
+	w.ahead.enter(s, w.range);
+	for (int i = 1; i < s.n_stages; i++)
+		w.ahead.issue(s, w.range, w.ring);
+	for (int t = w.range.first; t <= w.range.last; t++) {
+		__shared__ struct ticket k; // registers are dear where there are many rows
+		__syncthreads();
+		if (threadIdx.x == 0)
+			get_ticket(s, s.workers[blockIdx.x], t, &k);
+		__syncthreads();
+		int n_rows = k.b.row_end - k.b.row_begin;
+		if (n_rows <= 16)
+			run_ticket<D, F16, CAP, 1>(s, w, k);
+		else if (n_rows <= 32)
+			run_ticket<D, F16, CAP, 2>(s, w, k);
+		else
+			run_ticket<D, F16, CAP, 4>(s, w, k);
+		if (k.split >= 0)
+			arrive<D>(s, k);
+	}
+}
+
+} // namespace
+
+// The kernels of one head size.
+#define ATTENTION_SM80_KERNEL(D, NAME, F16, CAP)                                                \
+	extern "C" __global__ void __launch_bounds__(shape<D>::THREADS, shape<D>::BLOCKS)       \
+	attention_sm80_d##D##_##NAME(const __grid_constant__ struct attention_sm80_args s)      \
+	{                                                                                       \
+		attention_sm80<D, F16, CAP>(s);                                                 \
+	}
+#define ATTENTION_SM80(D)                                   \
+	ATTENTION_SM80_KERNEL(D, bf16, false, false)        \
+	ATTENTION_SM80_KERNEL(D, bf16_softcap, false, true) \
+	ATTENTION_SM80_KERNEL(D, f16, true, false)          \
+	ATTENTION_SM80_KERNEL(D, f16_softcap, true, true)
+
+#endif
