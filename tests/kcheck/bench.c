@@ -235,7 +235,7 @@ void kc_bench(const struct kc_op *op, const struct kc_options *o, const struct k
 	char text[96];
 	for (int i = 0; i < op->n_shapes; i++) {
 		op->describe(&op->shapes[i], text, sizeof text);
-		if (op->shapes[i].bench && (!o->shape || strcmp(o->shape, text) == 0))
+		if (op->shapes[i].bench && !op->shapes[i].gpu && (!o->shape || strcmp(o->shape, text) == 0))
 			bench_shape(op, &op->shapes[i], o, p);
 	}
 }

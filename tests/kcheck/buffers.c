@@ -210,7 +210,10 @@ void kc_place(struct kc_case *c, unsigned char poison, bool at_end)
 	for (int i = 0; i < c->n_bufs; i++) {
 		struct kc_buf *b = &c->buf[i];
 		if (!b->borrows) {
-			b->data = at_end ? b->region + b->region_bytes - page - block_bytes(b) : b->region + page;
+			size_t before_end = block_bytes(b);
+			if (c->op->on_gpu && c->op->gpu_align)
+				before_end = (before_end + c->op->gpu_align - 1) / c->op->gpu_align * c->op->gpu_align;
+			b->data = at_end ? b->region + b->region_bytes - page - before_end : b->region + page;
 			memset(b->region + page, poison, b->region_bytes - 2 * page);
 			if (b->master)
 				for (int64_t r = 0; r < b->n_rows; r++)

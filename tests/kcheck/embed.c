@@ -1,6 +1,7 @@
 /* embed.c - kcheck of embed: exact. */
 #include "kcheck.h"
 
+#include "ops/cuda_ops.h"
 #include "ops/kernels.h"
 
 #include <math.h>
@@ -64,17 +65,35 @@ static int64_t extent(const struct kc_case *c)
 	return c->t;
 }
 
+static struct embed_args args_of(const struct kc_case *c)
+{
+	return (struct embed_args){
+		.ids = kc_ptr(c, "ids"),
+		.table = kc_ptr(c, "table"),
+		.out = kc_ptr(c, "out"),
+		.t = c->t,
+		.d = c->shape->dim[D],
+		.out_stride = kc_find(c, "out")->stride,
+		.scale = scale_of(c),
+		.w_type = (enum dtype)c->shape->dim[TYPE],
+	};
+}
+
 static void call(const struct kc_case *c, int row, int64_t begin, int64_t end)
 {
-	struct embed_args a = { .ids = kc_ptr(c, "ids"),
-				.table = kc_ptr(c, "table"),
-				.out = kc_ptr(c, "out"),
-				.t = c->t,
-				.d = c->shape->dim[D],
-				.out_stride = kc_find(c, "out")->stride,
-				.scale = scale_of(c),
-				.w_type = (enum dtype)c->shape->dim[TYPE] };
+	struct embed_args a = args_of(c);
 	embed_kernel(row)(&a, begin, end);
+}
+
+static int gpu_find(struct kc_case *c, struct gpu *g, int row, const void *request)
+{
+	return embed_cuda_find(g, row, request, (struct embed_cuda *)(void *)c->kernel);
+}
+
+static void gpu_run(const struct kc_case *c, struct gpu *g)
+{
+	struct embed_args a = args_of(c);
+	embed_cuda_run(g, (const struct embed_cuda *)(const void *)c->kernel, &a);
 }
 
 static struct kc_cost cost(const struct kc_case *c)
@@ -93,6 +112,8 @@ static const struct kc_shape shapes[] = {
 	{ .t = 4, .dim = { 512, 2048, DTYPE_F16 } },
 	{ .t = 1, .dim = { 8, 8, DTYPE_I8 }, .unsupported = true },
 	{ .t = 512, .dim = { 4096, 2048, DTYPE_BF16 }, .bench = true },
+	{ .t = 1, .dim = { 32000, 4096, DTYPE_BF16 }, .bench = true, .gpu = true },
+	{ .t = 8192, .dim = { 32000, 4096, DTYPE_BF16 }, .bench = true, .gpu = true },
 };
 
 const struct kc_op kc_embed_op = {
@@ -108,4 +129,7 @@ const struct kc_op kc_embed_op = {
 	.extent = extent,
 	.call = call,
 	.cost = cost,
+	.gpu_set = &embed_cuda_set,
+	.gpu_find = gpu_find,
+	.gpu_run = gpu_run,
 };

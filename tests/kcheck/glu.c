@@ -1,6 +1,7 @@
 /* glu.c - kcheck of glu. */
 #include "kcheck.h"
 
+#include "ops/cuda_ops.h"
 #include "ops/kernels.h"
 
 #include <math.h>
@@ -68,19 +69,37 @@ static int64_t extent(const struct kc_case *c)
 	return c->t;
 }
 
+static struct glu_args args_of(const struct kc_case *c)
+{
+	return (struct glu_args){
+		.gate = kc_ptr(c, "gate"),
+		.up = kc_ptr(c, "up"),
+		.out = kc_ptr(c, "out"),
+		.t = c->t,
+		.d = c->shape->dim[D],
+		.gate_stride = kc_find(c, "gate")->stride,
+		.up_stride = kc_find(c, "up")->stride,
+		.out_stride = kc_find(c, "out")->stride,
+		.activation = (enum glu_activation)c->shape->dim[ACTIVATION],
+		.out_type = (enum dtype)c->shape->dim[TYPE],
+	};
+}
+
 static void call(const struct kc_case *c, int row, int64_t begin, int64_t end)
 {
-	struct glu_args a = { .gate = kc_ptr(c, "gate"),
-			      .up = kc_ptr(c, "up"),
-			      .out = kc_ptr(c, "out"),
-			      .t = c->t,
-			      .d = c->shape->dim[D],
-			      .gate_stride = kc_find(c, "gate")->stride,
-			      .up_stride = kc_find(c, "up")->stride,
-			      .out_stride = kc_find(c, "out")->stride,
-			      .activation = (enum glu_activation)c->shape->dim[ACTIVATION],
-			      .out_type = (enum dtype)c->shape->dim[TYPE] };
+	struct glu_args a = args_of(c);
 	glu_kernel(row)(&a, begin, end);
+}
+
+static int gpu_find(struct kc_case *c, struct gpu *g, int row, const void *request)
+{
+	return glu_cuda_find(g, row, request, (struct glu_cuda *)(void *)c->kernel);
+}
+
+static void gpu_run(const struct kc_case *c, struct gpu *g)
+{
+	struct glu_args a = args_of(c);
+	glu_cuda_run(g, (const struct glu_cuda *)(const void *)c->kernel, &a);
 }
 
 static struct kc_cost cost(const struct kc_case *c)
@@ -103,6 +122,11 @@ static const struct kc_shape shapes[] = {
 	{ .t = 1, .dim = { 8192, DTYPE_BF16, GLU_SILU }, .bench = true },
 	{ .t = 512, .dim = { 8192, DTYPE_BF16, GLU_SILU }, .bench = true },
 	{ .t = 512, .dim = { 8192, DTYPE_BF16, GLU_GELU_TANH }, .bench = true },
+	{ .t = 1, .dim = { 14336, DTYPE_BF16, GLU_SILU }, .bench = true, .gpu = true },
+	{ .t = 64, .dim = { 14336, DTYPE_BF16, GLU_SILU }, .bench = true, .gpu = true },
+	{ .t = 8192, .dim = { 14336, DTYPE_BF16, GLU_SILU }, .bench = true, .gpu = true },
+	{ .t = 8192, .dim = { 14336, DTYPE_BF16, GLU_GELU_TANH }, .bench = true, .gpu = true },
+	{ .t = 8192, .dim = { 14336, DTYPE_BF16, GLU_GELU }, .bench = true, .gpu = true },
 };
 
 const struct kc_op kc_glu_op = {
@@ -118,4 +142,7 @@ const struct kc_op kc_glu_op = {
 	.extent = extent,
 	.call = call,
 	.cost = cost,
+	.gpu_set = &glu_cuda_set,
+	.gpu_find = gpu_find,
+	.gpu_run = gpu_run,
 };

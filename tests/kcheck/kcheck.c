@@ -31,6 +31,7 @@ static const char usage[] =
 	"  --shape=TEXT       this shape only, as --list and failures print it\n"
 	"  --class=NAME       normal, zeros, outlier, denormal, cancel or ties\n"
 	"  --seed=N           of all inputs (1)\n"
+	"  --device=NAME      cpu, or cuda: rows of the first GPU (cpu)\n"
 	"  --mask=LEVEL       scalar, avx2, avx512 or amx: as on a machine with no more than that\n"
 	"  --list             operations, kernels and shapes\n"
 	"  --bench            times every kernel that passed\n"
@@ -38,7 +39,14 @@ static const char usage[] =
 	"  --clock=wall|cpu   for --bench: cpu counts this process's time only, for machines that others use too\n"
 	"  --json             results as one JSON object on stdout\n"
 	"  --watchdog=SECONDS longest time between two signs of life (30)\n"
-	"  --self-test        broken kernels must earn their verdicts\n";
+	"  --self-test        broken kernels must earn their verdicts\n"
+	"exit status: 0 all rows that ran are good, 1 some are not, 2 usage, 77 there is no GPU\n";
+
+/* Of a child whose GPU has failed, in a way that was written into its row's report. */
+#define SPOILED 3
+/* Of a child that could not open the GPU: another one could not either. */
+#define NOT_OPENED 4
+#define NO_GPU 77
 
 /* What the signal handler may touch. */
 static struct kc_progress *handler_progress;
@@ -121,6 +129,25 @@ static bool wait_child(pid_t child, struct kc_progress *p, double watchdog_s, in
 	}
 }
 
+static int check_in_child(const struct kc_op *op, const struct kc_options *o, struct kc_progress *p, int shape, int class)
+{
+	p->shape = shape;
+	p->class = class;
+	catch_faults(p);
+	if (op->on_gpu && kc_gpu_open() != VB_OK) {
+		for (int row = 0; row < op->set->n_rows; row++) {
+			p->rows[row].verdict = KC_CRASH;
+			snprintf(p->rows[row].message, sizeof p->rows[row].message, "%s", vb_errmsg());
+		}
+		return NOT_OPENED;
+	}
+	if (!kc_check_op(op, o, p, shape, class))
+		return SPOILED;
+	if (op->on_gpu)
+		kc_gpu_close();
+	return 0;
+}
+
 static void check_op(const struct kc_op *op, const struct kc_options *o, struct kc_progress *p)
 {
 	int shape = 0, class = 0, status;
@@ -128,17 +155,15 @@ static void check_op(const struct kc_op *op, const struct kc_options *o, struct 
 		fflush(NULL);
 		pid_t child = fork();
 		CHECK(child >= 0);
-		if (child == 0) {
-			catch_faults(p);
-			kc_check_op(op, o, p, shape, class);
-			_exit(0);
-		}
+		if (child == 0)
+			_exit(check_in_child(op, o, p, shape, class));
 		bool hung = wait_child(child, p, o->watchdog_s, &status);
-		if (!hung && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		if (!hung && WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == NOT_OPENED))
 			return;
 		shape = p->shape;
 		class = p->class;
-		blame(op, o, p, status, hung);
+		if (hung || !WIFEXITED(status) || WEXITSTATUS(status) != SPOILED)
+			blame(op, o, p, status, hung);
 	}
 }
 
@@ -240,14 +265,59 @@ static json_t *provenance(int argc, char **argv)
 	return o;
 }
 
+static void write_all(int to, const char *text)
+{
+	size_t left = strlen(text);
+	while (left) {
+		ssize_t n = write(to, text, left);
+		if (n <= 0)
+			return;
+		text += n;
+		left -= (size_t)n;
+	}
+}
+
+/* Times an operation's rows on the GPU, in a child; its results come through a pipe. */
+static bool bench_on_gpu(const struct kc_op *op, const struct kc_options *o, const struct kc_progress *p, json_t *results)
+{
+	int ends[2], status;
+	CHECK(pipe(ends) == 0);
+	fflush(NULL);
+	pid_t child = fork();
+	CHECK(child >= 0);
+	if (child == 0) {
+		json_t *own = json_array();
+		close(ends[0]);
+		int rc = kc_gpu_open();
+		if (rc == VB_OK)
+			rc = kc_gpu_bench(op, o, p, o->json ? own : NULL);
+		if (rc != VB_OK)
+			fprintf(stderr, "kcheck: timing %s: %s\n", op->name, vb_errmsg());
+		char *text = json_dumps(own, JSON_COMPACT);
+		write_all(ends[1], text);
+		_exit(rc != VB_OK);
+	}
+	close(ends[1]);
+	FILE *from = fdopen(ends[0], "r");
+	CHECK(from);
+	json_t *got = json_loadf(from, 0, NULL);
+	if (got)
+		json_array_extend(results, got);
+	json_decref(got);
+	fclose(from);
+	waitpid(child, &status, 0);
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 static int run_checks(const struct kc_options *o, int argc, char **argv)
 {
 	struct totals n = { .rows = json_array() };
-	if (o->bench)
+	json_t *on_gpu = o->gpu ? json_array() : NULL;
+	if (o->bench && !o->gpu)
 		kc_bench_begin(o);
-	for (int i = 0; kc_ops[i]; i++) {
-		const struct kc_op *op = kc_ops[i];
-		if (!op_wanted(op, o))
+	for (int i = 0; o->ops[i]; i++) {
+		const struct kc_op *op = o->ops[i];
+		if (!op_wanted(op, o) || !op->set->n_rows)
 			continue;
 		struct kc_progress *p = new_progress();
 		check_op(op, o, p);
@@ -255,11 +325,13 @@ static int run_checks(const struct kc_options *o, int argc, char **argv)
 		for (int row = 0; row < op->set->n_rows; row++)
 			if (row_wanted(op, row, o))
 				report_row(op, row, o, &p->rows[row], &n);
-		if (o->bench)
+		if (o->bench && o->gpu)
+			n.failed += !bench_on_gpu(op, o, p, on_gpu);
+		else if (o->bench)
 			kc_bench(op, o, p);
 		munmap(p, sizeof *p);
 	}
-	json_t *bench = o->bench ? kc_bench_end() : NULL;
+	json_t *bench = !o->bench ? NULL : o->gpu ? json_pack("{s:s, s:O}", "gpu", o->gpu_name, "results", on_gpu) : kc_bench_end();
 	if (o->json) {
 		json_t *all = json_pack("{s:i, s:i, s:i, s:i, s:o}", "ok", n.ok, "failed", n.failed, "skipped",
 					n.skipped, "not_tested", n.idle, "rows", json_incref(n.rows));
@@ -274,6 +346,7 @@ static int run_checks(const struct kc_options *o, int argc, char **argv)
 		printf("%d rows ok, %d failed, %d skipped, %d not tested\n", n.ok, n.failed, n.skipped, n.idle);
 	}
 	json_decref(bench);
+	json_decref(on_gpu);
 	json_decref(n.rows);
 	return n.failed || (!n.ok && !o->bench);
 }
@@ -303,8 +376,8 @@ static int run_self_test(struct kc_options *o)
 static void list(const struct kc_options *o)
 {
 	char shape[96];
-	for (int i = 0; kc_ops[i]; i++) {
-		const struct kc_op *op = kc_ops[i];
+	for (int i = 0; o->ops[i]; i++) {
+		const struct kc_op *op = o->ops[i];
 		if (!op_wanted(op, o))
 			continue;
 		printf("%s\n", op->name);
@@ -321,11 +394,15 @@ static void list(const struct kc_options *o)
 	}
 }
 
-/* The value of --name=VALUE, or NULL. */
-static const char *value_of(const char *arg, const char *name)
+/* The value of --name=VALUE, or of --name VALUE, which moves *i on; else NULL. */
+static const char *value_of(char **argv, int *i, const char *name)
 {
 	size_t n = strlen(name);
-	return strncmp(arg, name, n) == 0 && arg[n] == '=' ? arg + n + 1 : NULL;
+	if (strncmp(argv[*i], name, n) != 0)
+		return NULL;
+	if (argv[*i][n] == '=')
+		return argv[*i] + n + 1;
+	return argv[*i][n] ? NULL : argv[*i + 1] ? argv[++*i] : NULL;
 }
 
 static bool parse_number(const char *text, double max, double *out)
@@ -336,30 +413,34 @@ static bool parse_number(const char *text, double max, double *out)
 	return *text && !*end && !errno && *out >= 0 && *out <= max;
 }
 
-static bool parse_value(const char *arg, struct kc_options *o)
+static bool parse_value(char **argv, int *at, struct kc_options *o)
 {
 	static const char *const names[] = { "--op", "--row", "--shape", "--class", "--mask" };
 	const char **const places[] = { &o->op, &o->row, &o->shape, &o->class, &o->mask };
 	const char *v;
 	double number;
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-		if ((v = value_of(arg, names[i])) != NULL) {
+		if ((v = value_of(argv, at, names[i])) != NULL) {
 			*places[i] = v;
 			return true;
 		}
-	if ((v = value_of(arg, "--seed")) != NULL && parse_number(v, 0x1p53, &number)) {
+	if ((v = value_of(argv, at, "--seed")) != NULL && parse_number(v, 0x1p53, &number)) {
 		o->seed = (uint64_t)number;
 		return true;
 	}
-	if ((v = value_of(arg, "--threads")) != NULL && parse_number(v, 1024, &number) && number >= 1) {
+	if ((v = value_of(argv, at, "--threads")) != NULL && parse_number(v, 1024, &number) && number >= 1) {
 		o->threads = (int)number;
 		return true;
 	}
-	if ((v = value_of(arg, "--clock")) != NULL && (strcmp(v, "cpu") == 0 || strcmp(v, "wall") == 0)) {
+	if ((v = value_of(argv, at, "--clock")) != NULL && (strcmp(v, "cpu") == 0 || strcmp(v, "wall") == 0)) {
 		o->cpu_clock = strcmp(v, "cpu") == 0;
 		return true;
 	}
-	return (v = value_of(arg, "--watchdog")) != NULL && parse_number(v, 1e6, &o->watchdog_s);
+	if ((v = value_of(argv, at, "--device")) != NULL && (strcmp(v, "cuda") == 0 || strcmp(v, "cpu") == 0)) {
+		o->gpu = strcmp(v, "cuda") == 0;
+		return true;
+	}
+	return (v = value_of(argv, at, "--watchdog")) != NULL && parse_number(v, 1e6, &o->watchdog_s);
 }
 
 static bool parse_options(int argc, char **argv, struct kc_options *o)
@@ -373,7 +454,7 @@ static bool parse_options(int argc, char **argv, struct kc_options *o)
 			o->bench = true;
 		else if (strcmp(argv[i], "--self-test") == 0)
 			o->self_test = true;
-		else if (!parse_value(argv[i], o)) {
+		else if (!parse_value(argv, &i, o)) {
 			fprintf(stderr, "kcheck: unknown or malformed option: %s\n%s", argv[i], usage);
 			return false;
 		}
@@ -386,14 +467,14 @@ static bool names_exist(const struct kc_options *o)
 {
 	bool op = false, row = !o->row, shape = !o->shape, class = !o->class;
 	char text[96];
-	for (int i = 0; kc_ops[i]; i++) {
-		if (!op_wanted(kc_ops[i], o))
+	for (int i = 0; o->ops[i]; i++) {
+		if (!op_wanted(o->ops[i], o))
 			continue;
 		op = true;
-		for (int r = 0; r < kc_ops[i]->set->n_rows; r++)
-			row = row || row_wanted(kc_ops[i], r, o);
-		for (int s = 0; s < kc_ops[i]->n_shapes && !shape; s++) {
-			kc_ops[i]->describe(&kc_ops[i]->shapes[s], text, sizeof text);
+		for (int r = 0; r < o->ops[i]->set->n_rows; r++)
+			row = row || row_wanted(o->ops[i], r, o);
+		for (int s = 0; s < o->ops[i]->n_shapes && !shape; s++) {
+			o->ops[i]->describe(&o->ops[i]->shapes[s], text, sizeof text);
 			shape = strcmp(text, o->shape) == 0;
 		}
 	}
@@ -411,7 +492,14 @@ int main(int argc, char **argv)
 	struct hw_facts facts;
 	if (!parse_options(argc, argv, &o))
 		return 2;
-	if (hw_facts_probe(&facts) != VB_OK || hw_isa_level(o.mask ? o.mask : "auto", facts.isa, &o.isa) != VB_OK) {
+	o.ops = o.gpu ? kc_gpu_ops() : kc_ops;
+	if (o.gpu && !kc_gpu_probe(&o.isa, o.gpu_name)) {
+		printf("SKIPPED: %s\n", o.gpu_name);
+		return NO_GPU;
+	}
+	if (o.gpu && !o.json)
+		printf("%s\n", o.gpu_name);
+	if (!o.gpu && (hw_facts_probe(&facts) != VB_OK || hw_isa_level(o.mask ? o.mask : "auto", facts.isa, &o.isa) != VB_OK)) {
 		fprintf(stderr, "kcheck: %s\n", vb_errmsg());
 		return 2;
 	}

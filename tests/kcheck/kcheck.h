@@ -9,20 +9,25 @@
  * end (or begin) at a page that may not be touched. An operation's file builds the buffers of a case, fills in what is
  * special, says what must come out (in float64, with the sum of the sizes of its terms), and calls the kernel.
  *
+ * Rows of a GPU are tested in the same way: blocks, poison and all are copied there and back (on_gpu.c). There are no fences
+ * there, but more poison on both sides, and pointers of any alignment that the operation allows (gpu_align).
+ *
  * Verdicts, in the order in which they are looked for:
  *   refuse       what a row accepts is in the contract, what it refuses is served by another row or by none
  *   writes       guards and gaps intact, inputs unchanged, every element written
  *   determinism  the same call gives the same bits
  *   reads        other poison, other alignment: the same bits
+ *   capture      (GPU rows that declare it) as a graph, launched twice: the same bits
  *   value        some value within budget * 2^-23 * scale + floor of the oracle's rounds to what came out
  *   invariance   (rows that declare it) a token's bits are the same in any company, order, stride and slice
- *   crash, hang  the child died, or the watchdog ended it
+ *   crash, hang  the child died or its GPU failed, or the watchdog ended it
  */
 #ifndef KCHECK_H
 #define KCHECK_H
 
 #include "base/dtype.h"
 #include "base/threads.h"
+#include "hw/gpu.h"
 #include "ops/registry.h"
 
 #include <stdbool.h>
@@ -45,6 +50,7 @@ enum kc_verdict {
 	KC_WRITES,
 	KC_DETERMINISM,
 	KC_READS,
+	KC_CAPTURE,
 	KC_VALUE,
 	KC_INVARIANCE,
 	KC_CRASH,
@@ -62,6 +68,7 @@ enum kc_role {
 #define KC_MAX_BUFS 16
 #define KC_MAX_DIMS 10
 #define KC_REQUEST_BYTES 256
+#define KC_KERNEL_BYTES 1024
 
 #define KC_COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
@@ -72,6 +79,7 @@ struct kc_shape {
 	bool unsupported;         /* outside the contract: every row must refuse */
 	bool one_class;           /* N(0, 1) only: large */
 	bool bench;               /* timed under --bench, not tested */
+	bool gpu;                 /* (bench) on a GPU, not on a CPU */
 };
 
 /* What an output element must be. */
@@ -99,7 +107,7 @@ struct kc_buf {
 	unsigned char *region;     /* mapping with its two fences */
 	size_t region_bytes;
 	unsigned char *data;       /* the block, on the host */
-	void *ptr;                 /* what the kernel is given: data, or its copy on a device */
+	void *ptr;                 /* what the kernel is given: data, or its copy on a GPU */
 	bool borrows;              /* master, region and data belong to the base case */
 };
 
@@ -114,10 +122,14 @@ struct kc_case {
 	const int64_t *ids;         /* [t] identities, >= 0 */
 	int64_t pad;                /* elements between rows, where the contract has a stride */
 	int way;                    /* 0..op->n_ways: the operation's own ways of running the same tokens */
+	int row;                    /* the row that is judged */
 	const struct kc_case *base; /* whose shared buffers are used, or NULL */
 	struct kc_buf buf[KC_MAX_BUFS];
 	int n_bufs;
 	void *own; /* the operation's; freed by op->fini */
+	/* On a GPU: what the operation found, and memory of the GPU that it took; given back by op->gpu_done. */
+	_Alignas(16) unsigned char kernel[KC_KERNEL_BYTES];
+	void *gpu_own;
 };
 
 struct kc_cost {
@@ -152,6 +164,16 @@ struct kc_op {
 	struct kc_cost (*cost)(const struct kc_case *c);
 	const struct kc_lib *libs;
 	const int *n_libs; /* NULL: none */
+
+	/* Rows of a GPU; gpu_set NULL: none. */
+	const struct kernel_set *gpu_set;
+	/* Finds what c->kernel is to hold; buffers are on the GPU. gpu_done (or NULL) gives back what it took. */
+	int (*gpu_find)(struct kc_case *c, struct gpu *g, int row, const void *request);
+	void (*gpu_run)(const struct kc_case *c, struct gpu *g);
+	void (*gpu_done)(struct kc_case *c, struct gpu *g);
+	size_t gpu_align;  /* bytes that all pointers are aligned to; 0: to an element */
+	int64_t gpu_stride; /* strides are multiples of so many elements; 0: any */
+	bool on_gpu;       /* set is gpu_set: by the harness, in its copy of the operation */
 };
 
 /* Buffers. Floating inputs are filled by class and seed; integers are zero: fill `master`.
@@ -179,7 +201,7 @@ void kc_stretch(struct kc_buf *b, float factor);
 /* Random numbers for what a file fills in itself. */
 uint32_t kc_random(const struct kc_case *c, const char *name, int64_t key, int64_t col);
 
-extern const struct kc_op kc_attention_op, kc_embed_op, kc_glu_op, kc_linear_op, kc_log_softmax_op, kc_rms_norm_op,
+extern const struct kc_op kc_attention_op, kc_embed_op, kc_gather_op, kc_glu_op, kc_linear_op, kc_log_softmax_op, kc_rms_norm_op,
 	kc_rope_cache_op, kc_rope_table_op, kc_softcap_op;
 extern const struct kc_lib kc_linear_libs[];
 extern const int kc_n_linear_libs;

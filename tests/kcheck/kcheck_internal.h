@@ -14,7 +14,9 @@ struct kc_options {
 	uint32_t isa; /* of the machine, after --mask */
 	double watchdog_s;
 	int threads;
-	bool list, json, bench, self_test, cpu_clock;
+	bool list, json, bench, self_test, cpu_clock, gpu;
+	char gpu_name[256];
+	const struct kc_op *const *ops; /* NULL last */
 };
 
 /* A row's fate, in memory that parent and children share. */
@@ -46,10 +48,15 @@ struct kc_run_way {
 	int n_cuts;
 };
 
-/* How buffers reach the device that runs a row. upload sets every ptr; download brings results back to data. */
+/* How rows run: on the host, or on a GPU. */
 struct kc_runner {
+	/* Puts every ptr where the kernel finds what data holds. */
 	void (*upload)(struct kc_case *c);
-	void (*download)(struct kc_case *c);
+	/* Runs the row, in slices where the way has cuts. VB_OK or the GPU's failure. */
+	int (*call)(struct kc_case *c, int row, const struct kc_run_way *way);
+	/* Brings back to data what the row left. */
+	int (*download)(struct kc_case *c);
+	bool slices;
 };
 
 /* buffers.c */
@@ -68,10 +75,28 @@ size_t kc_row_bytes(const struct kc_buf *b);
 void kc_fill(const struct kc_case *c, struct kc_buf *b);
 
 /* verdicts.c */
-void kc_check_op(const struct kc_op *op, const struct kc_options *o, struct kc_progress *p, int first_shape,
+/* False where the GPU has failed: what is left of the operation is for another process. */
+bool kc_check_op(const struct kc_op *op, const struct kc_options *o, struct kc_progress *p, int first_shape,
 		 int first_class);
 /* The case whose kernel runs now, for the signal handler. */
 extern struct kc_case *kc_running;
+
+/* on_gpu.c: all but kc_gpu_ops and kc_gpu_probe in children alone. */
+/* The operations with rows for GPUs, with those as their rows. */
+const struct kc_op *const *kc_gpu_ops(void);
+/* What a GPU offers, asked in a child: instruction sets and a name; false, and why, where there is none. */
+bool kc_gpu_probe(uint32_t *isa, char name[256]);
+extern const struct kc_runner kc_gpu_runner;
+int kc_gpu_open(void);
+void kc_gpu_close(void);
+struct gpu *kc_gpu(void);
+/* Captures the row on the uploaded case; then as often as wanted: launches the graph. */
+int kc_gpu_capture(struct kc_case *c, int row, struct gpu_graph **out);
+int kc_gpu_launch(struct kc_case *c, struct gpu_graph *graph);
+/* Where memory outside the blocks' regions was written: which one, in `text`; else NULL. */
+const char *kc_gpu_check_guards(char *text, size_t size);
+/* Times the rows that passed. Prints lines, or fills `results` for JSON. */
+int kc_gpu_bench(const struct kc_op *op, const struct kc_options *o, const struct kc_progress *p, json_t *results);
 
 /* bench.c */
 void kc_bench(const struct kc_op *op, const struct kc_options *o, const struct kc_progress *p);

@@ -3,10 +3,12 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "ops/cuda_ops.h"
 #include "ops/kernels.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { N, K, X_TYPE, W_TYPE, BIAS };
 
@@ -68,14 +70,23 @@ static void oracle(struct kc_case *c)
 	mem_free(w);
 }
 
+/* Tensor cores add 16 products to a sum at once and drop what is below its last bit: up to an eps of the partial sum, always towards
+ * zero, so that over K / 16 steps the loss does not walk but adds up. */
+static bool adds_by_truncation(const struct kc_case *c)
+{
+	return c->op->on_gpu && strcmp(c->op->set->rows[c->row].name, "sm80") == 0;
+}
+
 /* A random walk over the K / 8 additions of the shortest vector's lanes. An addition errs by up to half an eps of the
  * partial sum, 0.29 in standard deviation. One outlier is the partial sum from where it stands: five deviations of
  * the whole scale. Otherwise terms of both signs, spread over the lanes, keep partial sums far below the scale. */
 static double budget(const struct kc_case *c, const struct kc_buf *b)
 {
-	double walk = sqrt((double)c->shape->dim[K] / 8);
+	double k = (double)c->shape->dim[K], walk = sqrt(k / 8);
 	(void)b;
-	return c->class == KC_OUTLIER ? 1 + 1.5 * walk : 1 + walk / 16;
+	if (c->class != KC_OUTLIER)
+		return 1 + walk / 16;
+	return adds_by_truncation(c) ? 1 + k / 16 : 1 + 1.5 * walk;
 }
 
 static int64_t extent(const struct kc_case *c)
@@ -83,21 +94,39 @@ static int64_t extent(const struct kc_case *c)
 	return c->shape->dim[N];
 }
 
-static void call(const struct kc_case *c, int row, int64_t begin, int64_t end)
+static struct linear_args args_of(const struct kc_case *c)
 {
 	const int64_t *d = c->shape->dim;
-	struct linear_args a = { .x = kc_ptr(c, "x"),
-				 .w = kc_ptr(c, "w"),
-				 .bias = kc_ptr(c, "bias"),
-				 .y = kc_ptr(c, "y"),
-				 .t = c->t,
-				 .n = d[N],
-				 .k = d[K],
-				 .x_stride = kc_find(c, "x")->stride,
-				 .y_stride = kc_find(c, "y")->stride,
-				 .x_type = (enum dtype)d[X_TYPE],
-				 .w_type = (enum dtype)d[W_TYPE] };
+	return (struct linear_args){
+		.x = kc_ptr(c, "x"),
+		.w = kc_ptr(c, "w"),
+		.bias = kc_ptr(c, "bias"),
+		.y = kc_ptr(c, "y"),
+		.t = c->t,
+		.n = d[N],
+		.k = d[K],
+		.x_stride = kc_find(c, "x")->stride,
+		.y_stride = kc_find(c, "y")->stride,
+		.x_type = (enum dtype)d[X_TYPE],
+		.w_type = (enum dtype)d[W_TYPE],
+	};
+}
+
+static void call(const struct kc_case *c, int row, int64_t begin, int64_t end)
+{
+	struct linear_args a = args_of(c);
 	linear_kernel(row)(&a, begin, end);
+}
+
+static int gpu_find(struct kc_case *c, struct gpu *g, int row, const void *request)
+{
+	return linear_cuda_find(g, row, request, (struct linear_cuda *)(void *)c->kernel);
+}
+
+static void gpu_run(const struct kc_case *c, struct gpu *g)
+{
+	struct linear_args a = args_of(c);
+	linear_cuda_run(g, (const struct linear_cuda *)(const void *)c->kernel, &a);
 }
 
 static struct kc_cost cost(const struct kc_case *c)
@@ -147,6 +176,15 @@ static const struct kc_shape shapes[] = {
 	SHAPE(1, 4096, 4096, F16, F16, .bench = true),
 	SHAPE(1, 4096, 4096, F32, F32, .bench = true),
 	SHAPE(256, 2048, 2048, F32, F32, .bench = true),
+	SHAPE(1, 4096, 4096, BF16, BF16, .bench = true, .gpu = true),
+	SHAPE(1, 28672, 4096, BF16, BF16, .bench = true, .gpu = true),
+	SHAPE(1, 4096, 14336, BF16, BF16, .bench = true, .gpu = true),
+	SHAPE(8, 28672, 4096, BF16, BF16, .bench = true, .gpu = true),
+	SHAPE(64, 28672, 4096, BF16, BF16, .bench = true, .gpu = true),
+	SHAPE(512, 4096, 4096, BF16, BF16, .bench = true, .gpu = true),
+	SHAPE(8192, 4096, 4096, BF16, BF16, .bench = true, .gpu = true),
+	SHAPE(1, 4096, 4096, F32, F32, .bench = true, .gpu = true),
+	SHAPE(512, 4096, 4096, F32, F32, .bench = true, .gpu = true),
 };
 
 const struct kc_op kc_linear_op = {
@@ -162,6 +200,9 @@ const struct kc_op kc_linear_op = {
 	.extent = extent,
 	.call = call,
 	.cost = cost,
+	.gpu_set = &linear_cuda_set,
+	.gpu_find = gpu_find,
+	.gpu_run = gpu_run,
 	.libs = kc_linear_libs,
 	.n_libs = &kc_n_linear_libs,
 };

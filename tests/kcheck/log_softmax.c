@@ -1,6 +1,7 @@
 /* log_softmax.c - kcheck of log_softmax. */
 #include "kcheck.h"
 
+#include "ops/cuda_ops.h"
 #include "ops/kernels.h"
 
 #include <math.h>
@@ -78,15 +79,33 @@ static int64_t extent(const struct kc_case *c)
 	return c->t;
 }
 
+static struct log_softmax_args args_of(const struct kc_case *c)
+{
+	return (struct log_softmax_args){
+		.x = kc_ptr(c, "x"),
+		.max = kc_ptr(c, "max"),
+		.log_sum = kc_ptr(c, "log_sum"),
+		.t = c->t,
+		.d = c->shape->dim[D],
+		.x_stride = kc_find(c, "x")->stride,
+	};
+}
+
 static void call(const struct kc_case *c, int row, int64_t begin, int64_t end)
 {
-	struct log_softmax_args a = { .x = kc_ptr(c, "x"),
-				      .max = kc_ptr(c, "max"),
-				      .log_sum = kc_ptr(c, "log_sum"),
-				      .t = c->t,
-				      .d = c->shape->dim[D],
-				      .x_stride = kc_find(c, "x")->stride };
+	struct log_softmax_args a = args_of(c);
 	log_softmax_kernel(row)(&a, begin, end);
+}
+
+static int gpu_find(struct kc_case *c, struct gpu *g, int row, const void *request)
+{
+	return log_softmax_cuda_find(g, row, request, (struct log_softmax_cuda *)(void *)c->kernel);
+}
+
+static void gpu_run(const struct kc_case *c, struct gpu *g)
+{
+	struct log_softmax_args a = args_of(c);
+	log_softmax_cuda_run(g, (const struct log_softmax_cuda *)(const void *)c->kernel, &a);
 }
 
 static struct kc_cost cost(const struct kc_case *c)
@@ -110,6 +129,8 @@ static const struct kc_shape shapes[] = {
 	{ .t = 2, .dim = { 131, ALL_BANNED }, .one_class = true },
 	{ .t = 1, .dim = { 0 }, .unsupported = true },
 	{ .t = 1, .dim = { 128256 }, .bench = true },
+	{ .t = 2, .dim = { 128256 }, .bench = true, .gpu = true },
+	{ .t = 512, .dim = { 128256 }, .bench = true, .gpu = true },
 };
 
 const struct kc_op kc_log_softmax_op = {
@@ -125,4 +146,7 @@ const struct kc_op kc_log_softmax_op = {
 	.extent = extent,
 	.call = call,
 	.cost = cost,
+	.gpu_set = &log_softmax_cuda_set,
+	.gpu_find = gpu_find,
+	.gpu_run = gpu_run,
 };

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "hw/hw.h"
+#include "ops/cuda_ops.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -286,25 +287,36 @@ out:
 	return rc;
 }
 
-/* Bytes a second, read and written, of copies from the GPU's memory to itself. */
+/* Bytes a second, read and written, of a copy: rows gathered in the order in which they lie. */
 static int copy_speed(double *out)
 {
-	size_t bytes = 512 << 20;
+	enum { ROWS = 16384, D = 8192 };
+	struct gather_cuda kernel;
 	struct gpu_graph *graph = NULL;
-	void *a = NULL, *b = NULL;
+	void *from = NULL, *to = NULL, *rows = NULL;
+	int32_t *order = mem_alloc(ROWS * sizeof *order);
 	double us[SAMPLES];
 	int rc;
-	TRY_TO(out, gpu_alloc(on_gpu.g, &a, bytes, "kcheck"));
-	TRY_TO(out, gpu_alloc(on_gpu.g, &b, bytes, "kcheck"));
+	CHECK(order);
+	for (int32_t i = 0; i < ROWS; i++)
+		order[i] = i;
+	TRY_TO(out, gpu_alloc(on_gpu.g, &from, (size_t)ROWS * D * sizeof(float), "kcheck"));
+	TRY_TO(out, gpu_alloc(on_gpu.g, &to, (size_t)ROWS * D * sizeof(float), "kcheck"));
+	TRY_TO(out, gpu_alloc(on_gpu.g, &rows, ROWS * sizeof *order, "kcheck"));
+	gpu_upload(on_gpu.g, rows, order, ROWS * sizeof *order);
+	TRY_TO(out, gather_cuda_find(on_gpu.g, &kernel));
 	TRY_TO(out, gpu_capture_begin(on_gpu.g));
-	gpu_copy(on_gpu.g, a, b, bytes);
+	struct gather_args a = { .rows = rows, .x = from, .out = to, .t = ROWS, .d = D };
+	gather_cuda_run(on_gpu.g, &kernel, &a);
 	TRY_TO(out, gpu_capture_end(on_gpu.g, &graph));
 	TRY_TO(out, measure(graph, us));
-	*out = 2 * (double)bytes / (us[SAMPLES / 2] * 1e-6);
+	*out = 2.0 * ROWS * D * sizeof(float) / (us[SAMPLES / 2] * 1e-6);
 out:
 	gpu_graph_destroy(on_gpu.g, &graph);
-	gpu_free(on_gpu.g, a);
-	gpu_free(on_gpu.g, b);
+	gpu_free(on_gpu.g, from);
+	gpu_free(on_gpu.g, to);
+	gpu_free(on_gpu.g, rows);
+	mem_free(order);
 	return rc;
 }
 
@@ -425,7 +437,7 @@ static int time_shape(const struct kc_op *op, const struct kc_shape *s, const st
 int kc_gpu_bench(const struct kc_op *op, const struct kc_options *o, const struct kc_progress *p, json_t *results)
 {
 	char text[96];
-	double copy;
+	double copy = 0;
 	TRY(copy_speed(&copy));
 	if (!results)
 		printf("  a copy: %.1f GB/s read and written\n", copy * 1e-9);

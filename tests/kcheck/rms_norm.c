@@ -1,6 +1,7 @@
 /* rms_norm.c - kcheck of rms_norm. */
 #include "kcheck.h"
 
+#include "ops/cuda_ops.h"
 #include "ops/kernels.h"
 
 #include <math.h>
@@ -83,26 +84,44 @@ static int64_t extent(const struct kc_case *c)
 	return c->t;
 }
 
-static void call(const struct kc_case *c, int row, int64_t begin, int64_t end)
+static struct rms_norm_args args_of(const struct kc_case *c)
 {
 	const int64_t *d = c->shape->dim;
 	const struct kc_buf *x = kc_find(c, "x"), *delta = kc_find(c, "delta"), *out = kc_find(c, "out");
 	if (!out)
 		out = x;
-	struct rms_norm_args a = { .x = x->ptr,
-				   .delta = delta ? delta->ptr : NULL,
-				   .weight = kc_ptr(c, "weight"),
-				   .out = out->ptr,
-				   .t = c->t,
-				   .groups = d[GROUPS],
-				   .d = d[D],
-				   .x_stride = x->stride,
-				   .delta_stride = delta ? delta->stride : 0,
-				   .out_stride = out->stride,
-				   .eps = eps,
-				   .weight_offset = d[OFFSET] ? 1.0f : 0.0f,
-				   .out_type = (enum dtype)d[TYPE] };
+	return (struct rms_norm_args){
+		.x = x->ptr,
+		.delta = delta ? delta->ptr : NULL,
+		.weight = kc_ptr(c, "weight"),
+		.out = out->ptr,
+		.t = c->t,
+		.groups = d[GROUPS],
+		.d = d[D],
+		.x_stride = x->stride,
+		.delta_stride = delta ? delta->stride : 0,
+		.out_stride = out->stride,
+		.eps = eps,
+		.weight_offset = d[OFFSET] ? 1.0f : 0.0f,
+		.out_type = (enum dtype)d[TYPE],
+	};
+}
+
+static void call(const struct kc_case *c, int row, int64_t begin, int64_t end)
+{
+	struct rms_norm_args a = args_of(c);
 	rms_norm_kernel(row)(&a, begin, end);
+}
+
+static int gpu_find(struct kc_case *c, struct gpu *g, int row, const void *request)
+{
+	return rms_norm_cuda_find(g, row, request, (struct rms_norm_cuda *)(void *)c->kernel);
+}
+
+static void gpu_run(const struct kc_case *c, struct gpu *g)
+{
+	struct rms_norm_args a = args_of(c);
+	rms_norm_cuda_run(g, (const struct rms_norm_cuda *)(const void *)c->kernel, &a);
 }
 
 static struct kc_cost cost(const struct kc_case *c)
@@ -130,10 +149,18 @@ static const struct kc_shape shapes[] = {
 	{ .t = 4, .dim = { 1, 2048, DTYPE_F16, 1 } },
 	{ .t = 2, .dim = { 1, 3584, DTYPE_F32, 1, 0, 1 } },
 	{ .t = 2, .dim = { 1, 8192, DTYPE_BF16, 1 } },
+	{ .t = 2, .dim = { 1, 8200, DTYPE_F16, 1 }, .one_class = true },
+	{ .t = 2, .dim = { 1, 16391, DTYPE_BF16, 1 }, .one_class = true },
 	{ .t = 1, .dim = { 1, 8, DTYPE_I8 }, .unsupported = true },
 	{ .t = 1, .dim = { 1, 0, DTYPE_F32 }, .unsupported = true },
 	{ .t = 1, .dim = { 1, 4096, DTYPE_BF16, 1 }, .bench = true },
 	{ .t = 512, .dim = { 1, 4096, DTYPE_BF16, 1 }, .bench = true },
+	{ .t = 1, .dim = { 1, 4096, DTYPE_BF16, 1, 0, 1 }, .bench = true, .gpu = true },
+	{ .t = 64, .dim = { 1, 4096, DTYPE_BF16, 1 }, .bench = true, .gpu = true },
+	{ .t = 8192, .dim = { 1, 4096, DTYPE_BF16, 1 }, .bench = true, .gpu = true },
+	{ .t = 8192, .dim = { 1, 8192, DTYPE_BF16, 1 }, .bench = true, .gpu = true },
+	{ .t = 1, .dim = { 32, 128, DTYPE_F32, 0, 1 }, .bench = true, .gpu = true },
+	{ .t = 8192, .dim = { 32, 128, DTYPE_F32, 0, 1 }, .bench = true, .gpu = true },
 };
 
 const struct kc_op kc_rms_norm_op = {
@@ -149,4 +176,7 @@ const struct kc_op kc_rms_norm_op = {
 	.extent = extent,
 	.call = call,
 	.cost = cost,
+	.gpu_set = &rms_norm_cuda_set,
+	.gpu_find = gpu_find,
+	.gpu_run = gpu_run,
 };

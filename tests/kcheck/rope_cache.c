@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "ops/cuda_ops.h"
 #include "ops/kernels.h"
 
 #include <stdio.h>
@@ -121,30 +122,48 @@ static int64_t extent(const struct kc_case *c)
 	return c->t;
 }
 
-static void call(const struct kc_case *c, int row, int64_t begin, int64_t end)
+static struct rope_cache_args args_of(const struct kc_case *c)
 {
 	const int64_t *d = c->shape->dim;
-	struct rope_cache_args a = { .q = kc_ptr(c, "q"),
-				     .k = kc_ptr(c, "k"),
-				     .v = kc_ptr(c, "v"),
-				     .table = kc_ptr(c, "table"),
-				     .slot = kc_ptr(c, "slot"),
-				     .q_out = kc_ptr(c, "q_out"),
-				     .k_cache = kc_ptr(c, "k_cache"),
-				     .v_cache = kc_ptr(c, "v_cache"),
-				     .t = c->t,
-				     .n_heads = d[HEADS],
-				     .n_kv_heads = d[KV_HEADS],
-				     .head_dim = d[D],
-				     .v_head_dim = d[V_D],
-				     .page_size = d[PAGE],
-				     .q_stride = kc_find(c, "q")->stride,
-				     .k_stride = kc_find(c, "k")->stride,
-				     .v_stride = kc_find(c, "v")->stride,
-				     .rotary_dim = (int32_t)d[ROTARY],
-				     .q_type = (enum dtype)d[Q_TYPE],
-				     .kv_type = (enum dtype)d[KV_TYPE] };
+	return (struct rope_cache_args){
+		.q = kc_ptr(c, "q"),
+		.k = kc_ptr(c, "k"),
+		.v = kc_ptr(c, "v"),
+		.table = kc_ptr(c, "table"),
+		.slot = kc_ptr(c, "slot"),
+		.q_out = kc_ptr(c, "q_out"),
+		.k_cache = kc_ptr(c, "k_cache"),
+		.v_cache = kc_ptr(c, "v_cache"),
+		.t = c->t,
+		.n_heads = d[HEADS],
+		.n_kv_heads = d[KV_HEADS],
+		.head_dim = d[D],
+		.v_head_dim = d[V_D],
+		.page_size = d[PAGE],
+		.q_stride = kc_find(c, "q")->stride,
+		.k_stride = kc_find(c, "k")->stride,
+		.v_stride = kc_find(c, "v")->stride,
+		.rotary_dim = (int32_t)d[ROTARY],
+		.q_type = (enum dtype)d[Q_TYPE],
+		.kv_type = (enum dtype)d[KV_TYPE],
+	};
+}
+
+static void call(const struct kc_case *c, int row, int64_t begin, int64_t end)
+{
+	struct rope_cache_args a = args_of(c);
 	rope_cache_kernel(row)(&a, begin, end);
+}
+
+static int gpu_find(struct kc_case *c, struct gpu *g, int row, const void *request)
+{
+	return rope_cache_cuda_find(g, row, request, (struct rope_cache_cuda *)(void *)c->kernel);
+}
+
+static void gpu_run(const struct kc_case *c, struct gpu *g)
+{
+	struct rope_cache_args a = args_of(c);
+	rope_cache_cuda_run(g, (const struct rope_cache_cuda *)(const void *)c->kernel, &a);
 }
 
 static struct kc_cost cost(const struct kc_case *c)
@@ -172,6 +191,9 @@ static const struct kc_shape shapes[] = {
 	{ .t = 1, .dim = { 2, 1, 8, 8, 8, 16, DTYPE_F32, DTYPE_F8_E4M3 }, .unsupported = true },
 	{ .t = 1, .dim = { 2, 1, 8, 0, 8, 16, DTYPE_F32, DTYPE_F32 }, .unsupported = true },
 	{ .t = 512, .dim = { 32, 8, 128, 128, 128, 16, DTYPE_BF16, DTYPE_BF16 }, .bench = true },
+	{ .t = 1, .dim = { 32, 8, 128, 128, 128, 64, DTYPE_BF16, DTYPE_BF16 }, .bench = true, .gpu = true },
+	{ .t = 64, .dim = { 32, 8, 128, 128, 128, 64, DTYPE_BF16, DTYPE_BF16 }, .bench = true, .gpu = true },
+	{ .t = 8192, .dim = { 32, 8, 128, 128, 128, 64, DTYPE_BF16, DTYPE_BF16 }, .bench = true, .gpu = true },
 };
 
 const struct kc_op kc_rope_cache_op = {
@@ -187,4 +209,7 @@ const struct kc_op kc_rope_cache_op = {
 	.extent = extent,
 	.call = call,
 	.cost = cost,
+	.gpu_set = &rope_cache_cuda_set,
+	.gpu_find = gpu_find,
+	.gpu_run = gpu_run,
 };

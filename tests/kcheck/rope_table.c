@@ -1,6 +1,8 @@
 /* rope_table.c - kcheck of rope_table. */
 #include "kcheck.h"
 
+#include "base/status.h"
+#include "ops/cuda_ops.h"
 #include "ops/kernels.h"
 
 #include <math.h>
@@ -107,22 +109,58 @@ static int64_t extent(const struct kc_case *c)
 	return c->t;
 }
 
+static struct rope_params params_of(const struct kc_case *c)
+{
+	return (struct rope_params){
+		.kind = (enum rope_table_kind)c->shape->dim[KIND],
+		.rotary_dim = (int32_t)c->shape->dim[ROTARY],
+		.attention_factor = ATTENTION_FACTOR,
+		.inv_freq = kc_ptr(c, "inv_freq"),
+		.inv_freq_long = kc_ptr(c, "inv_freq_long"),
+		.switch_len = SWITCH_LEN,
+		.theta = THETA,
+		.factor = FACTOR,
+	};
+}
+
+static struct rope_table_args args_of(const struct kc_case *c, const struct rope_params *params)
+{
+	return (struct rope_table_args){
+		.position = kc_ptr(c, "position"),
+		.rope_len = kc_ptr(c, "rope_len"),
+		.params = params,
+		.out = kc_ptr(c, "out"),
+		.t = c->t,
+	};
+}
+
 static void call(const struct kc_case *c, int row, int64_t begin, int64_t end)
 {
-	struct rope_params params = { .kind = (enum rope_table_kind)c->shape->dim[KIND],
-				      .rotary_dim = (int32_t)c->shape->dim[ROTARY],
-				      .attention_factor = ATTENTION_FACTOR,
-				      .inv_freq = kc_ptr(c, "inv_freq"),
-				      .inv_freq_long = kc_ptr(c, "inv_freq_long"),
-				      .switch_len = SWITCH_LEN,
-				      .theta = THETA,
-				      .factor = FACTOR };
-	struct rope_table_args a = { .position = kc_ptr(c, "position"),
-				     .rope_len = kc_ptr(c, "rope_len"),
-				     .params = &params,
-				     .out = kc_ptr(c, "out"),
-				     .t = c->t };
+	struct rope_params params = params_of(c);
+	struct rope_table_args a = args_of(c, &params);
 	rope_table_kernel(row)(&a, begin, end);
+}
+
+/* The params are in the GPU's memory. */
+static int gpu_find(struct kc_case *c, struct gpu *g, int row, const void *request)
+{
+	struct rope_params params = params_of(c);
+	TRY(gpu_alloc(g, &c->gpu_own, sizeof params, "kcheck"));
+	gpu_upload(g, c->gpu_own, &params, sizeof params);
+	return rope_table_cuda_find(g, row, request, (struct rope_table_cuda *)(void *)c->kernel);
+}
+
+static void gpu_run(const struct kc_case *c, struct gpu *g)
+{
+	struct rope_table_args a = args_of(c, c->gpu_own);
+	rope_table_cuda_run(g, (const struct rope_table_cuda *)(const void *)c->kernel, &a,
+			    (int32_t)c->shape->dim[ROTARY]);
+}
+
+static void gpu_done(struct kc_case *c, struct gpu *g)
+{
+	gpu_free(g, c->gpu_own);
+	c->gpu_own = NULL;
 }
 
 static struct kc_cost cost(const struct kc_case *c)
@@ -138,6 +176,8 @@ static const struct kc_shape shapes[] = {
 	{ .t = 9, .dim = { ROPE_TABLE_NTK, 128, 32768 }, .one_class = true },
 	{ .t = 1, .dim = { ROPE_TABLE_NTK + 1, 128, 32768 }, .unsupported = true },
 	{ .t = 512, .dim = { ROPE_TABLE_FIXED, 128, 8192 }, .bench = true },
+	{ .t = 1, .dim = { ROPE_TABLE_FIXED, 128, 8193 }, .bench = true, .gpu = true },
+	{ .t = 8192, .dim = { ROPE_TABLE_FIXED, 128, 8193 }, .bench = true, .gpu = true },
 };
 
 const struct kc_op kc_rope_table_op = {
@@ -153,4 +193,8 @@ const struct kc_op kc_rope_table_op = {
 	.extent = extent,
 	.call = call,
 	.cost = cost,
+	.gpu_set = &rope_table_cuda_set,
+	.gpu_find = gpu_find,
+	.gpu_run = gpu_run,
+	.gpu_done = gpu_done,
 };

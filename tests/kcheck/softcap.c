@@ -1,6 +1,7 @@
 /* softcap.c - kcheck of softcap. */
 #include "kcheck.h"
 
+#include "ops/cuda_ops.h"
 #include "ops/kernels.h"
 
 #include <math.h>
@@ -47,14 +48,32 @@ static int64_t extent(const struct kc_case *c)
 	return c->shape->dim[D];
 }
 
+static struct softcap_args args_of(const struct kc_case *c)
+{
+	return (struct softcap_args){
+		.x = kc_ptr(c, "x"),
+		.t = c->t,
+		.d = c->shape->dim[D],
+		.x_stride = kc_find(c, "x")->stride,
+		.cap = (float)c->shape->dim[CAP],
+	};
+}
+
 static void call(const struct kc_case *c, int row, int64_t begin, int64_t end)
 {
-	struct softcap_args a = { .x = kc_ptr(c, "x"),
-				  .t = c->t,
-				  .d = c->shape->dim[D],
-				  .x_stride = kc_find(c, "x")->stride,
-				  .cap = (float)c->shape->dim[CAP] };
+	struct softcap_args a = args_of(c);
 	softcap_kernel(row)(&a, begin, end);
+}
+
+static int gpu_find(struct kc_case *c, struct gpu *g, int row, const void *request)
+{
+	return softcap_cuda_find(g, row, request, (struct softcap_cuda *)(void *)c->kernel);
+}
+
+static void gpu_run(const struct kc_case *c, struct gpu *g)
+{
+	struct softcap_args a = args_of(c);
+	softcap_cuda_run(g, (const struct softcap_cuda *)(const void *)c->kernel, &a);
 }
 
 static struct kc_cost cost(const struct kc_case *c)
@@ -67,6 +86,8 @@ static const struct kc_shape shapes[] = {
 	{ .t = 3, .dim = { 16, 30 } },   { .t = 3, .dim = { 17, 1 } },     { .t = 5, .dim = { 131, 30 } },
 	{ .t = 2, .dim = { 4099, 30 } }, { .t = 1, .dim = { 0, 30 }, .unsupported = true },
 	{ .t = 1, .dim = { 256000, 30 }, .bench = true },
+	{ .t = 2, .dim = { 256000, 30 }, .bench = true, .gpu = true },
+	{ .t = 64, .dim = { 256000, 30 }, .bench = true, .gpu = true },
 };
 
 const struct kc_op kc_softcap_op = {
@@ -82,4 +103,7 @@ const struct kc_op kc_softcap_op = {
 	.extent = extent,
 	.call = call,
 	.cost = cost,
+	.gpu_set = &softcap_cuda_set,
+	.gpu_find = gpu_find,
+	.gpu_run = gpu_run,
 };

@@ -30,6 +30,7 @@ struct saved {
 /* All that is known while one row is judged on one case. */
 struct trial {
 	struct kc_case *base;
+	const struct kc_runner *runner;
 	int row;
 	struct kc_progress *progress;
 	struct saved saved;
@@ -60,33 +61,38 @@ static void host_upload(struct kc_case *c)
 		c->buf[i].ptr = c->buf[i].data;
 }
 
-static void host_download(struct kc_case *c)
+static int host_call(struct kc_case *c, int row, const struct kc_run_way *way)
 {
-	(void)c;
-}
-
-/* Rows of the CPU work on the host's memory in place. */
-static const struct kc_runner host_runner = { host_upload, host_download };
-
-static void run(struct kc_case *c, struct trial *t, const struct kc_run_way *way, const char *stage)
-{
-	const struct kc_runner *runner = &host_runner;
-	int64_t extent = c->op->extent(c);
-	snprintf(t->progress->stage, sizeof t->progress->stage, "%s", stage);
-	atomic_fetch_add(&t->progress->beats, 1);
-	kc_place(c, way->poison, way->at_end);
-	runner->upload(c);
 	kc_running = c;
 	if (!way->cuts) {
-		c->op->call(c, t->row, 0, extent);
+		c->op->call(c, row, 0, c->op->extent(c));
 	} else {
 		for (int i = 0; i < way->n_cuts; i++) {
 			int s = way->order ? way->order[i] : i;
-			c->op->call(c, t->row, way->cuts[s], way->cuts[s + 1]);
+			c->op->call(c, row, way->cuts[s], way->cuts[s + 1]);
 		}
 	}
 	kc_running = NULL;
-	runner->download(c);
+	return VB_OK;
+}
+
+static int host_download(struct kc_case *c)
+{
+	(void)c;
+	return VB_OK;
+}
+
+/* Rows of the CPU work on the host's memory in place. */
+static const struct kc_runner host_runner = { host_upload, host_call, host_download, true };
+
+static void run(struct kc_case *c, struct trial *t, const struct kc_run_way *way, const char *stage)
+{
+	snprintf(t->progress->stage, sizeof t->progress->stage, "%s", stage);
+	atomic_fetch_add(&t->progress->beats, 1);
+	kc_place(c, way->poison, way->at_end);
+	t->runner->upload(c);
+	if (t->runner->call(c, t->row, way) != VB_OK || t->runner->download(c) != VB_OK)
+		fail(t, KC_CRASH, "%s (%s)", vb_errmsg(), stage);
 	kc_collect(c);
 }
 
@@ -151,7 +157,8 @@ static void judge_values(struct trial *t)
 static void check_writes(struct trial *t, const struct kc_case *c, unsigned char poison, const char *when)
 {
 	char text[256];
-	if (kc_check_writes(c, poison, text, sizeof text))
+	if (kc_check_writes(c, poison, text, sizeof text) ||
+	    (c->op->on_gpu && kc_gpu_check_guards(text, sizeof text)))
 		fail(t, KC_WRITES, "%s (%s)", text, when);
 }
 
@@ -257,7 +264,7 @@ static void alone_and_permuted(struct trial *t)
 	variant(t, ids, n, 0, 0, "the tokens in reverse order");
 	for (int64_t i = 0; i < n; i++)
 		ids[i] = i;
-	variant(t, ids, n, 5, 0, "wider strides");
+	variant(t, ids, n, t->base->op->on_gpu && t->base->op->gpu_stride ? t->base->op->gpu_stride : 5, 0, "wider strides");
 	for (int w = 1; w <= t->base->op->n_ways; w++)
 		variant(t, ids, n, 0, w, "another way of running");
 	mem_free(ids);
@@ -268,7 +275,7 @@ static void sliced(struct trial *t)
 	int64_t extent = t->base->op->extent(t->base), cuts[SINGLE_SLICES + 1];
 	int order[SINGLE_SLICES];
 	struct kc_run_way way = { .poison = POISON_A, .at_end = true, .cuts = cuts, .order = order };
-	if (extent < 2 || failed(t))
+	if (extent < 2 || failed(t) || !t->runner->slices)
 		return;
 	if (extent <= SINGLE_SLICES) {
 		way.n_cuts = (int)extent;
@@ -286,6 +293,35 @@ static void sliced(struct trial *t)
 	compare(t, t->base, KC_INVARIANCE, "in slices");
 }
 
+/* As a graph, launched twice on fresh memory. What fails leaves the GPU spoiled, and is told by its message. */
+static void captured(struct trial *t)
+{
+	struct kc_case *c = t->base;
+	struct gpu_graph *graph;
+	struct kc_run_way plain = { .poison = POISON_A, .at_end = true };
+	if (failed(t))
+		return;
+	snprintf(t->progress->stage, sizeof t->progress->stage, "capture");
+	kc_place(c, plain.poison, plain.at_end);
+	t->runner->upload(c);
+	if (kc_gpu_capture(c, t->row, &graph) != VB_OK) {
+		fail(t, KC_CAPTURE, "%s", vb_errmsg());
+		return;
+	}
+	for (int i = 0; i < 2 && !failed(t); i++) {
+		kc_place(c, plain.poison, plain.at_end);
+		t->runner->upload(c);
+		if (kc_gpu_launch(c, graph) != VB_OK || t->runner->download(c) != VB_OK)
+			fail(t, KC_CAPTURE, "%s", vb_errmsg());
+		kc_collect(c);
+		check_writes(t, c, POISON_A, "as a graph");
+		compare(t, c, KC_CAPTURE, "as a graph");
+	}
+	if (c->op->gpu_done)
+		c->op->gpu_done(c, kc_gpu());
+	gpu_graph_destroy(kc_gpu(), &graph);
+}
+
 static void judge(struct trial *t)
 {
 	struct kc_run_way plain = { .poison = POISON_A, .at_end = true };
@@ -299,6 +335,8 @@ static void judge(struct trial *t)
 	run(c, t, &other, "other poison");
 	check_writes(t, c, POISON_B, "blocks at their beginning");
 	compare(t, c, KC_READS, "other poison round the buffers, other alignment");
+	if (c->op->on_gpu && c->op->set->rows[t->row].properties & CAPTURABLE)
+		captured(t);
 	/* Values last: a stray read often spoils them too, and is the better thing to say. */
 	if (!failed(t))
 		judge_values(t);
@@ -337,11 +375,12 @@ static void judge_refusal(struct trial *t, const struct kc_op *op, const struct 
 static void judge_row(struct kc_case *c, int row, const void *request, const struct kc_options *o,
 		      struct kc_progress *p)
 {
-	struct trial t = { .base = c, .row = row, .progress = p };
+	struct trial t = { .base = c, .runner = c->op->on_gpu ? &kc_gpu_runner : &host_runner, .row = row, .progress = p };
 	struct kc_row_report *report = &p->rows[row];
 	char shape[96];
 	c->op->describe(c->shape, shape, sizeof shape);
 	p->row = row;
+	c->row = row;
 	judge_refusal(&t, c->op, c->shape, request, o->isa);
 	if (!failed(&t) && !c->op->set->refuse(request, row)) {
 		report->n_cases++;
@@ -360,7 +399,13 @@ static bool to_do(const struct kc_op *op, int row, const struct kc_options *o, c
 	       p->rows[row].verdict == KC_OK;
 }
 
-static void check_case(const struct kc_op *op, const struct kc_shape *s, enum kc_class class,
+static bool gpu_is_well(const struct kc_op *op)
+{
+	return !op->on_gpu || gpu_status(kc_gpu()) == VB_OK;
+}
+
+/* False where the GPU has failed. */
+static bool check_case(const struct kc_op *op, const struct kc_shape *s, enum kc_class class,
 		       const struct kc_options *o, struct kc_progress *p)
 {
 	struct kc_case c;
@@ -375,11 +420,12 @@ static void check_case(const struct kc_op *op, const struct kc_shape *s, enum kc
 		op->build(&c);
 		op->oracle(&c);
 	}
-	for (int row = 0; row < op->set->n_rows; row++)
+	for (int row = 0; row < op->set->n_rows && gpu_is_well(op); row++)
 		if (to_do(op, row, o, p))
 			judge_row(&c, row, request, o, p);
 	kc_case_fini(&c);
 	mem_free(ids);
+	return gpu_is_well(op);
 }
 
 static bool wanted(const struct kc_op *op, const struct kc_shape *s, enum kc_class class, const struct kc_options *o)
@@ -391,13 +437,15 @@ static bool wanted(const struct kc_op *op, const struct kc_shape *s, enum kc_cla
 	return (!o->shape || strcmp(o->shape, text) == 0) && (!o->class || strcmp(o->class, kc_class_name(class)) == 0);
 }
 
-void kc_check_op(const struct kc_op *op, const struct kc_options *o, struct kc_progress *p, int first_shape,
+bool kc_check_op(const struct kc_op *op, const struct kc_options *o, struct kc_progress *p, int first_shape,
 		 int first_class)
 {
 	for (p->shape = first_shape; p->shape < op->n_shapes; p->shape++) {
 		p->class = p->shape == first_shape ? first_class : 0;
 		for (; p->class < KC_N_CLASSES; p->class++)
-			if (wanted(op, &op->shapes[p->shape], (enum kc_class)p->class, o))
-				check_case(op, &op->shapes[p->shape], (enum kc_class)p->class, o, p);
+			if (wanted(op, &op->shapes[p->shape], (enum kc_class)p->class, o) &&
+			    !check_case(op, &op->shapes[p->shape], (enum kc_class)p->class, o, p))
+				return false;
 	}
+	return true;
 }
