@@ -25,6 +25,8 @@ enum {
 #define FATBIN_MAGIC 0xba55ed50u
 #define MAX_THREADS 1024
 #define MAX_DEPTH 8
+#define MAX_FUNCTIONS 128  /* of a module */
+#define POISONED ((size_t)16 << 20) /* bytes of an allocation, at most: more would take long */
 
 /* Everything that belongs to a context, in one list of its own; destroyed with it. */
 enum kind { MODULE, STREAM, EVENT, MEMORY, PINNED, KINDS };
@@ -51,13 +53,14 @@ struct cu_module {
 	struct object object;
 	const char *image;
 	size_t size;
-	struct cu_function function[FAKE_KERNELS];
-	char *name[FAKE_KERNELS];
+	struct cu_function function[MAX_FUNCTIONS];
+	char *name[MAX_FUNCTIONS];
 	int n_functions;
 };
 
 struct cu_event {
 	struct object object;
+	int pending; /* records that the queue has not come to */
 	double at;
 };
 
@@ -69,21 +72,27 @@ struct memory {
 
 /* One thing to do. */
 struct task {
-	enum { COPY, FILL, KERNEL } what;
+	enum { COPY, FILL, KERNEL, EVENT_RECORD } what;
 	void *to;
 	const void *from;
 	size_t bytes;
 	unsigned char byte;
 	const struct fake_kernel *kernel;
-	void *args; /* a copy */
+	struct cu_event *event;
+	void *own; /* a copy of a kernel's arguments, or of what is copied; NULL: none */
+	size_t own_bytes;
+};
+
+struct tasks {
+	struct task *task;
+	int n;
 };
 
 /* Graphs belong to no context. */
 struct cu_graph {
 	struct cu_graph *next;
 	int *count; /* fake.graphs or fake.execs */
-	struct task *task;
-	int n_tasks;
+	struct tasks tasks;
 };
 
 struct cu_graph_exec {
@@ -92,6 +101,8 @@ struct cu_graph_exec {
 
 struct cu_stream {
 	struct object object;
+	struct tasks queue;
+	int n_done; /* of the queue */
 	struct cu_graph *capturing;
 	bool invalidated;
 	pthread_t thread; /* that began the capture */
@@ -251,6 +262,34 @@ static void *make(enum kind kind, size_t size)
 	return o;
 }
 
+static void drop_tasks(struct tasks *t)
+{
+	for (int i = 0; i < t->n; i++)
+		free(t->task[i].own);
+	free(t->task);
+	*t = (struct tasks){ NULL, 0 };
+}
+
+static void *copy_of(const void *p, size_t bytes)
+{
+	void *copy = bytes ? malloc(bytes) : NULL;
+	if (bytes && !copy)
+		abort();
+	return bytes ? memcpy(copy, p, bytes) : NULL;
+}
+
+/* A task of which t->own is copied. */
+static void append(struct tasks *list, const struct task *t)
+{
+	/* Room for 1, 2, 4 .. */
+	if ((list->n & (list->n - 1)) == 0)
+		list->task = realloc(list->task, sizeof *t * (size_t)(list->n ? 2 * list->n : 1));
+	if (!list->task)
+		abort();
+	list->task[list->n] = *t;
+	list->task[list->n++].own = copy_of(t->own, t->own_bytes);
+}
+
 static void *make_graph(size_t size, int *count)
 {
 	struct cu_graph *g = calloc(1, size);
@@ -272,9 +311,7 @@ static cu_result destroy_graph(const struct cu_graph *graph)
 		return misuse(INVALID_HANDLE);
 	*g = found->next;
 	--*found->count;
-	for (int i = 0; i < found->n_tasks; i++)
-		free(found->task[i].args);
-	free(found->task);
+	drop_tasks(&found->tasks);
 	free(found);
 	return CU_OK;
 }
@@ -295,6 +332,7 @@ static void dispose(struct object *o)
 			free(m->name[i]);
 	} else if (o->kind == STREAM) {
 		drop_capture((struct cu_stream *)o);
+		drop_tasks(&((struct cu_stream *)o)->queue);
 	} else if (o->kind == MEMORY || o->kind == PINNED) {
 		struct memory *m = (struct memory *)o;
 		fake.bytes -= m->bytes;
@@ -334,11 +372,11 @@ static struct memory *memory_at(const void *begin, enum kind kind)
 	return NULL;
 }
 
-static bool is_memory(const void *p, size_t bytes)
+static bool is_within(const void *p, size_t bytes, enum kind kind)
 {
 	for (struct object *o = current()->objects; o; o = o->next) {
 		const struct memory *m = (const struct memory *)o;
-		if (o->kind == MEMORY && (const char *)p >= m->begin && (const char *)p + bytes <= m->begin + m->bytes)
+		if (o->kind == kind && (const char *)p >= m->begin && (const char *)p + bytes <= m->begin + m->bytes)
 			return true;
 	}
 	return false;
@@ -350,7 +388,7 @@ static struct memory *make_memory(enum kind kind, size_t bytes)
 	m->begin = aligned_alloc(256, (bytes + 255) / 256 * 256);
 	if (!m->begin)
 		abort();
-	memset(m->begin, 0xa5, bytes); /* not cleared */
+	memset(m->begin, 0xa5, bytes < POISONED ? bytes : POISONED); /* not cleared */
 	m->bytes = bytes;
 	fake.bytes += bytes;
 	if (kind == MEMORY)
@@ -560,6 +598,12 @@ static bool holds(const struct cu_module *m, const char *name)
 	return false;
 }
 
+static bool matches(const char *pattern, const char *name)
+{
+	size_t n = strlen(pattern);
+	return pattern[n - 1] == '*' ? strncmp(pattern, name, n - 1) == 0 : strcmp(pattern, name) == 0;
+}
+
 cu_result cuModuleGetFunction(struct cu_function **out, struct cu_module *module, const char *name)
 {
 	ENTER_CONTEXT(cuModuleGetFunction);
@@ -570,14 +614,14 @@ cu_result cuModuleGetFunction(struct cu_function **out, struct cu_module *module
 	int i = 0;
 	while (i < module->n_functions && strcmp(module->name[i], name) != 0)
 		i++;
-	if (i == FAKE_KERNELS)
+	if (i == MAX_FUNCTIONS)
 		abort();
 	if (i == module->n_functions) {
 		module->name[module->n_functions++] = strdup(name);
 		module->function[i] = (struct cu_function){ NULL, 0 };
 	}
 	for (const struct fake_kernel *k = fake.kernel; k < fake.kernel + FAKE_KERNELS && k->name; k++)
-		if (strcmp(k->name, name) == 0)
+		if (matches(k->name, name))
 			module->function[i].kernel = k;
 	*out = &module->function[i];
 	return leave(CU_OK);
@@ -631,6 +675,64 @@ cu_result cuOccupancyMaxActiveBlocksPerMultiprocessor(int *out, struct cu_functi
 	return leave(CU_OK);
 }
 
+/* ---- Work ---- */
+
+static double now_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+static void perform(const struct task *t)
+{
+	switch (t->what) {
+	case COPY:
+		memmove(t->to, t->own ? t->own : t->from, t->bytes);
+		break;
+	case FILL:
+		memset(t->to, t->byte, t->bytes);
+		break;
+	case EVENT_RECORD:
+		t->event->at = now_ms();
+		t->event->pending--;
+		break;
+	case KERNEL:
+		fake.n_launches++;
+		if (t->kernel && t->kernel->run)
+			t->kernel->run(t->own);
+		break;
+	}
+}
+
+static bool is_idle(const struct cu_stream *s)
+{
+	return s->n_done == s->queue.n;
+}
+
+static void perform_one(struct cu_stream *s)
+{
+	perform(&s->queue.task[s->n_done++]);
+	if (!is_idle(s))
+		return;
+	drop_tasks(&s->queue);
+	s->n_done = 0;
+}
+
+static void perform_all(struct cu_stream *s)
+{
+	while (!is_idle(s))
+		perform_one(s);
+}
+
+/* What waits for the whole context: freeing memory. */
+static void perform_everything(void)
+{
+	for (struct object *o = current()->objects; o; o = o->next)
+		if (o->kind == STREAM)
+			perform_all((struct cu_stream *)o);
+}
+
 /* ---- Memory ---- */
 
 /* Whether this thread captures: what may not happen meanwhile spoils the capture. */
@@ -663,6 +765,7 @@ cu_result cuMemFree(cu_address p)
 	ENTER_CONTEXT(cuMemFree);
 	if (spoils_capture())
 		return leave(misuse(CAPTURE_UNSUPPORTED));
+	perform_everything();
 	struct memory *m = memory_at((void *)(uintptr_t)p, MEMORY);
 	return leave(m ? destroy(m, MEMORY) : misuse(INVALID_VALUE));
 }
@@ -679,6 +782,7 @@ cu_result cuMemHostAlloc(void **out, size_t bytes, unsigned flags)
 cu_result cuMemFreeHost(void *p)
 {
 	ENTER_CONTEXT(cuMemFreeHost);
+	perform_everything();
 	struct memory *m = memory_at(p, PINNED);
 	return leave(m ? destroy(m, PINNED) : misuse(INVALID_VALUE));
 }
@@ -705,6 +809,8 @@ cu_result cuStreamCreate(struct cu_stream **out, unsigned flags)
 cu_result cuStreamDestroy(struct cu_stream *stream)
 {
 	ENTER_CONTEXT(cuStreamDestroy);
+	if (link_to(stream, STREAM))
+		perform_all(stream);
 	return leave(destroy(stream, STREAM));
 }
 
@@ -722,43 +828,20 @@ static cu_result wait_for(struct cu_stream *s)
 cu_result cuStreamSynchronize(struct cu_stream *stream)
 {
 	ENTER_CONTEXT(cuStreamSynchronize);
-	return leave(wait_for(stream));
+	cu_result rc = wait_for(stream);
+	if (rc == CU_OK)
+		perform_all(stream);
+	return leave(rc);
 }
 
 cu_result cuStreamQuery(struct cu_stream *stream)
 {
 	ENTER_CONTEXT(cuStreamQuery);
-	return leave(wait_for(stream));
-}
-
-static void perform(const struct task *t)
-{
-	if (t->what == COPY)
-		memmove(t->to, t->from, t->bytes);
-	else if (t->what == FILL)
-		memset(t->to, t->byte, t->bytes);
-	else {
-		fake.n_launches++;
-		if (t->kernel && t->kernel->run)
-			t->kernel->run(t->args);
-	}
-}
-
-static void *copy_of(const void *p, size_t bytes)
-{
-	void *copy = bytes ? malloc(bytes) : NULL;
-	if (bytes && !copy)
-		abort();
-	return bytes ? memcpy(copy, p, bytes) : NULL;
-}
-
-static void append(struct cu_graph *g, const struct task *t)
-{
-	g->task = realloc(g->task, sizeof *t * (size_t)(g->n_tasks + 1));
-	if (!g->task)
-		abort();
-	g->task[g->n_tasks] = *t;
-	g->task[g->n_tasks++].args = copy_of(t->args, t->kernel ? t->kernel->args_bytes : 0);
+	cu_result rc = wait_for(stream);
+	/* Something goes on between two questions. */
+	if (rc == CU_OK && !is_idle(stream))
+		perform_one(stream);
+	return leave(rc == CU_OK && !is_idle(stream) ? CU_NOT_READY : rc);
 }
 
 static cu_result enqueue(struct cu_stream *s, const struct task *t)
@@ -767,43 +850,53 @@ static cu_result enqueue(struct cu_stream *s, const struct task *t)
 		return misuse(INVALID_HANDLE);
 	if (s->invalidated)
 		return CAPTURE_INVALIDATED;
-	if (s->capturing)
-		append(s->capturing, t);
-	else
-		perform(t);
+	append(s->capturing ? &s->capturing->tasks : &s->queue, t);
 	return CU_OK;
-}
-
-static cu_result enqueue_copy(struct cu_stream *s, void *to, const void *from, size_t bytes, bool to_device, bool from_device)
-{
-	if ((to_device && !is_memory(to, bytes)) || (from_device && !is_memory(from, bytes)))
-		return misuse(INVALID_VALUE);
-	return enqueue(s, &(struct task){ .what = COPY, .to = to, .from = from, .bytes = bytes });
 }
 
 cu_result cuMemcpyHtoDAsync(cu_address to, const void *from, size_t bytes, struct cu_stream *stream)
 {
 	ENTER_CONTEXT(cuMemcpyHtoDAsync);
-	return leave(enqueue_copy(stream, (void *)(uintptr_t)to, from, bytes, true, false));
+	struct task t = { .what = COPY, .to = (void *)(uintptr_t)to, .from = from, .bytes = bytes };
+	if (!is_within(t.to, bytes, MEMORY))
+		return leave(misuse(INVALID_VALUE));
+	/* Of memory that is not pinned a driver takes a copy before it returns. */
+	if (!is_within(from, bytes, PINNED)) {
+		t.own = (void *)(uintptr_t)from;
+		t.own_bytes = bytes;
+	}
+	return leave(enqueue(stream, &t));
 }
 
 cu_result cuMemcpyDtoHAsync(void *to, cu_address from, size_t bytes, struct cu_stream *stream)
 {
 	ENTER_CONTEXT(cuMemcpyDtoHAsync);
-	return leave(enqueue_copy(stream, to, (void *)(uintptr_t)from, bytes, false, true));
+	const struct task t = { .what = COPY, .to = to, .from = (void *)(uintptr_t)from, .bytes = bytes };
+	if (!is_within(t.from, bytes, MEMORY))
+		return leave(misuse(INVALID_VALUE));
+	cu_result rc = enqueue(stream, &t);
+	/* Into such memory it copies before it returns. */
+	if (rc == CU_OK && !stream->capturing && !is_within(to, bytes, PINNED))
+		perform_all(stream);
+	return leave(rc);
 }
 
 cu_result cuMemcpyDtoDAsync(cu_address to, cu_address from, size_t bytes, struct cu_stream *stream)
 {
 	ENTER_CONTEXT(cuMemcpyDtoDAsync);
-	return leave(enqueue_copy(stream, (void *)(uintptr_t)to, (void *)(uintptr_t)from, bytes, true, true));
+	const struct task t = {
+		.what = COPY, .to = (void *)(uintptr_t)to, .from = (void *)(uintptr_t)from, .bytes = bytes,
+	};
+	if (!is_within(t.to, bytes, MEMORY) || !is_within(t.from, bytes, MEMORY))
+		return leave(misuse(INVALID_VALUE));
+	return leave(enqueue(stream, &t));
 }
 
 cu_result cuMemsetD8Async(cu_address p, unsigned char byte, size_t bytes, struct cu_stream *stream)
 {
 	ENTER_CONTEXT(cuMemsetD8Async);
 	void *to = (void *)(uintptr_t)p;
-	if (!is_memory(to, bytes))
+	if (!is_within(to, bytes, MEMORY))
 		return leave(misuse(INVALID_VALUE));
 	return leave(enqueue(stream, &(struct task){ .what = FILL, .to = to, .byte = byte, .bytes = bytes }));
 }
@@ -817,7 +910,8 @@ static cu_result launch(struct cu_stream *s, struct cu_function *f, const unsign
 	if (!grid[0] || !grid[1] || !grid[2] || grid[1] > 65535 || grid[2] > 65535 || !block[0] || block[0] > MAX_THREADS ||
 	    block[1] != 1 || block[2] != 1 || shared_memory > allowed)
 		return INVALID_VALUE;
-	return enqueue(s, &(struct task){ .what = KERNEL, .kernel = f->kernel, .args = parameters[0] });
+	return enqueue(s, &(struct task){ .what = KERNEL, .kernel = f->kernel, .own = parameters[0],
+					  .own_bytes = f->kernel ? f->kernel->args_bytes : 0 });
 }
 
 cu_result cuLaunchKernel(struct cu_function *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
@@ -883,8 +977,8 @@ cu_result cuGraphInstantiateWithFlags(struct cu_graph_exec **out, struct cu_grap
 	if (flags)
 		return leave(misuse(INVALID_VALUE));
 	struct cu_graph_exec *e = make_graph(sizeof *e, &fake.execs);
-	for (int i = 0; i < graph->n_tasks; i++)
-		append(&e->graph, &graph->task[i]);
+	for (int i = 0; i < graph->tasks.n; i++)
+		append(&e->graph.tasks, &graph->tasks.task[i]);
 	*out = e;
 	return leave(CU_OK);
 }
@@ -895,8 +989,8 @@ cu_result cuGraphLaunch(struct cu_graph_exec *exec, struct cu_stream *stream)
 	ENTER_CONTEXT(cuGraphLaunch);
 	if (!link_to(stream, STREAM) || stream->capturing)
 		return leave(misuse(INVALID_HANDLE));
-	for (int i = 0; i < exec->graph.n_tasks; i++)
-		perform(&exec->graph.task[i]);
+	for (int i = 0; i < exec->graph.tasks.n; i++)
+		append(&stream->queue, &exec->graph.tasks.task[i]);
 	return leave(CU_OK);
 }
 
@@ -907,13 +1001,6 @@ cu_result cuGraphExecDestroy(struct cu_graph_exec *exec)
 }
 
 /* ---- Time ---- */
-
-static double now_ms(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
 
 cu_result cuEventCreate(struct cu_event **out, unsigned flags)
 {
@@ -927,28 +1014,36 @@ cu_result cuEventCreate(struct cu_event **out, unsigned flags)
 cu_result cuEventDestroy(struct cu_event *event)
 {
 	ENTER_CONTEXT(cuEventDestroy);
+	perform_everything();
 	return leave(destroy(event, EVENT));
 }
 
 cu_result cuEventRecord(struct cu_event *event, struct cu_stream *stream)
 {
 	ENTER_CONTEXT(cuEventRecord);
-	if (!link_to(event, EVENT) || !link_to(stream, STREAM))
+	if (!link_to(event, EVENT))
 		return leave(misuse(INVALID_HANDLE));
-	event->at = now_ms();
-	return leave(CU_OK);
+	cu_result rc = enqueue(stream, &(struct task){ .what = EVENT_RECORD, .event = event });
+	event->pending += rc == CU_OK && !stream->capturing;
+	return leave(rc);
 }
 
 cu_result cuEventSynchronize(struct cu_event *event)
 {
 	ENTER_CONTEXT(cuEventSynchronize);
-	return leave(link_to(event, EVENT) ? CU_OK : misuse(INVALID_HANDLE));
+	if (!link_to(event, EVENT))
+		return leave(misuse(INVALID_HANDLE));
+	/* Not further than to its last record. */
+	for (struct object *o = current()->objects; o; o = o->next)
+		while (o->kind == STREAM && event->pending && !is_idle((struct cu_stream *)o))
+			perform_one((struct cu_stream *)o);
+	return leave(CU_OK);
 }
 
 cu_result cuEventElapsedTime(float *ms, struct cu_event *from, struct cu_event *to)
 {
 	ENTER_CONTEXT(cuEventElapsedTime);
-	if (!link_to(from, EVENT) || !link_to(to, EVENT))
+	if (!link_to(from, EVENT) || !link_to(to, EVENT) || from->pending || to->pending)
 		return leave(misuse(INVALID_HANDLE));
 	*ms = (float)(to->at - from->at);
 	return leave(CU_OK);

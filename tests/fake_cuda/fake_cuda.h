@@ -7,9 +7,9 @@
  *   FAKE_CUDA_DRIVER  cuDriverGetVersion's number, 13000 for 13.0
  *   FAKE_CUDA_FAIL    "cuInit 100": calls of that name return that code
  *
- * Work happens when it is enqueued, or when a graph that captured it is launched. It is stricter than a driver where it
- * can be: addresses must lie in what was allocated, and a call without a current context fails. Kernels do what a test says
- * (fake_cuda_kernel); others do nothing.
+ * Work happens as late as a driver might let it: when somebody waits. Who does not wait long enough, or changes too early what a
+ * copy will read, gets another result than he wants. It is stricter than a driver where it can be: addresses must lie in what
+ * was allocated, and a call without a current context fails. Kernels do what a test says (fake_cuda_kernel); others do nothing.
  */
 #ifndef FAKE_CUDA_H
 #define FAKE_CUDA_H
@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define FAKE_GPUS 20
-#define FAKE_KERNELS 64
+#define FAKE_KERNELS 64 /* that are told apart */
 
 struct fake_gpu {
 	char name[64];
@@ -28,7 +28,7 @@ struct fake_gpu {
 };
 
 struct fake_kernel {
-	const char *name; /* NULL: the list's end */
+	const char *name; /* NULL: the list's end; "x_*": all that begin with x_ */
 	size_t args_bytes;
 	void (*run)(const void *args); /* NULL: does nothing */
 	int max_threads, registers, static_shared;

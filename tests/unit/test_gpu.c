@@ -545,6 +545,45 @@ static void test_capture(void **state)
 	assert_int_equal(fake_cuda_alive(), 0);
 }
 
+/* The test's driver is as late as it may be: who does not wait sees nothing. */
+static void test_lateness(void **state)
+{
+	(void)state;
+	fresh();
+	struct gpu *g = opened();
+	void *device, *host;
+	struct gpu_event *e;
+	char other[N] = { 0 };
+	need(gpu_alloc(g, &device, N, "a test"));
+	need(gpu_host_alloc(g, &host, N, "a test"));
+	need(gpu_event_create(g, &e));
+	char *x = host;
+	gpu_fill(g, device, 5, N);
+	gpu_download(g, x, device, N);
+	gpu_event_record(g, e);
+	gpu_fill(g, device, 6, N);
+	assert_int_equal(x[0], 0);
+	need(gpu_event_wait(g, e));
+	assert_int_equal(x[0], 5);
+	gpu_download(g, x, device, N);
+	assert_int_equal(x[0], 5);
+	need(gpu_sync(g));
+	assert_int_equal(x[0], 6);
+	/* Changed before it was read. */
+	gpu_upload(g, device, x, N);
+	x[0] = 7;
+	gpu_download(g, other, device, N); /* waits: not pinned */
+	assert_int_equal(other[0], 7);
+	gpu_upload(g, device, other, N); /* waits too */
+	other[0] = 8;
+	gpu_download(g, x, device, N);
+	need(gpu_sync(g));
+	assert_int_equal(x[0], 7);
+	gpu_event_destroy(g, &e);
+	gpu_close(&g);
+	assert_clean(fake_cuda());
+}
+
 /* An error that a later call tells of says which kernel was the last. */
 static void test_late_error(void **state)
 {
@@ -620,6 +659,7 @@ int main(void)
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_kernels),
 		cmocka_unit_test(test_capture),
+		cmocka_unit_test(test_lateness),
 		cmocka_unit_test(test_late_error),
 		cmocka_unit_test(test_threads),
 	};
