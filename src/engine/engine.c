@@ -33,6 +33,16 @@ static int bind_weights(struct vb_engine *e)
 	return status_prefix(rc, "%s", e->model_dir);
 }
 
+/* The GPU, where one runs the model. */
+static int open_device(struct vb_engine *e)
+{
+	if (e->setup.gpu < 0)
+		return VB_OK;
+	TRY(gpu_open(&e->gpu, e->setup.gpu));
+	program_set_gpu(e->setup.program, e->gpu);
+	return VB_OK;
+}
+
 /* The folder's tokeniser; a folder without one still serves token ids. */
 static int open_tokenizer(struct vb_engine *e)
 {
@@ -96,7 +106,7 @@ static int make_spec(struct vb_engine *e)
 		.max_seqs = s->max_batch, .context = s->context + MAX_DRAFT, .draft_dir = s->options.draft_model,
 		.compute = s->compute, .compute_auto = strcmp(s->options.dtype, "auto") == 0, .isa = s->isa,
 		.n_threads = s->n_threads, .page_size = s->page_size, .chunk = s->chunk,
-		.n_vocab = program_n_vocab(s->program),
+		.n_vocab = program_n_vocab(s->program), .gpu = e->gpu, .graph = s->options.graph,
 	};
 	return spec_create(&e->spec, e->team, &c);
 }
@@ -125,6 +135,7 @@ static void destroy(struct vb_engine *e)
 	batch_destroy(&e->batch);
 	kv_destroy(&e->kv);
 	setup_destroy(&e->setup);
+	gpu_close(&e->gpu);
 	tensor_set_close(&e->tensors);
 	vb_tokenizer_close(&e->tokenizer);
 	team_destroy(&e->team);
@@ -163,6 +174,7 @@ int vb_engine_open(struct vb_engine **out, const char *model_dir, const struct v
 	if (e->setup.pick_rc != VB_OK)
 		FAIL_TO(out, e->setup.pick_rc, "%s", e->setup.pick_message);
 	TRY_TO(out, team_create(&e->team, e->setup.n_threads));
+	TRY_TO(out, open_device(e));
 	TRY_TO(out, open_tokenizer(e));
 	TRY_TO(out, read_generation_config(e));
 	TRY_TO(out, bind_weights(e));

@@ -33,7 +33,9 @@ struct setup {
 	struct vb_options options;
 	struct logger log;
 	struct hw_facts facts;
-	uint32_t isa;  /* instruction sets that kernels may use */
+	uint32_t isa;  /* what kernels may use, of the device */
+	int gpu;       /* index of the GPU that runs the model, -1: the CPU */
+	char device[16]; /* "cpu", "cuda:0" */
 	int n_threads;
 	char device_why[256]; /* why this device, where the option left it open */
 	struct model_config *config;
@@ -42,6 +44,7 @@ struct setup {
 	int pick_rc; /* of program_pick, with its message */
 	char pick_message[2048];
 	struct program_memory memory;
+	uint64_t available; /* bytes of the device that weights, cache and the rest may take */
 	int64_t context, page_size, max_batch, chunk;
 	int64_t n_pages[PROGRAM_MAX_GROUPS]; /* by window group */
 	uint64_t kv_bytes;                   /* of all of them */
@@ -105,6 +108,7 @@ struct vb_engine {
 	struct setup setup;
 	char *model_dir;
 	struct team *team;
+	struct gpu *gpu; /* NULL: the CPU */
 	struct tensor_set *tensors;
 	struct generation_config generation;
 	struct vb_tokenizer *tokenizer; /* NULL: none */

@@ -155,7 +155,7 @@ static json_t *memory_json(const struct setup *s)
 			      (json_int_t)s->memory.kv_per_token, "page_size", (json_int_t)s->page_size, "pages",
 			      (json_int_t)pages, "kv", (json_int_t)s->kv_bytes, "activations",
 			      (json_int_t)s->memory.activations, "workspace", (json_int_t)s->memory.workspace,
-			      "available", (json_int_t)s->facts.memory, "longest_context", (json_int_t)s->context);
+			      "available", (json_int_t)s->available, "longest_context", (json_int_t)s->context);
 	o = with_key(o, "groups", groups);
 	if (s->context_why[0])
 		o = with_key(o, "context_why", json_string(s->context_why));
@@ -196,7 +196,7 @@ int vb_engine_info(const struct vb_engine *e, char **json)
 	}
 	json_decref(rows);
 	json_t *o = json_pack("{s:o, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:f, s:o, s:o}", "model", path_json(e->model_dir),
-			      "family", model_family_name(s->config), "device", "cpu", "device_why", s->device_why,
+			      "family", model_family_name(s->config), "device", s->device, "device_why", s->device_why,
 			      "dtype", dtype_name(s->compute), "threads", s->n_threads, "context",
 			      (json_int_t)s->context, "page_size", (json_int_t)s->page_size, "prefill_chunk",
 			      (json_int_t)s->chunk, "load_s", e->load_s, "attention", attention, "memory",
@@ -218,7 +218,7 @@ int vb_explain(const char *model_dir, const struct vb_options *options, const ch
 			gpu_probe(&s.facts);
 		gpu_probe_images(&s.facts);
 	}
-	json_t *o = json_pack("{s:o, s:s, s:s}", "facts", hw_facts_json(&s.facts), "device", "cpu", "device_why",
+	json_t *o = json_pack("{s:o, s:s, s:s}", "facts", hw_facts_json(&s.facts), "device", s.device, "device_why",
 			      s.device_why);
 	if (model_dir) {
 		o = with_key(o, "model", path_json(model_dir));

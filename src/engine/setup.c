@@ -11,8 +11,15 @@
 #define KV_SHARE 0.8
 /* Positions are 32-bit numbers in kernels and plans, with room for a page. */
 #define MAX_CONTEXT (((int64_t)1 << 30) - 65536)
+/* What a GPU's memory holds besides: the driver's context, code, graphs. */
+#define GPU_RESERVE ((uint64_t)1 << 30)
+/* Rows of logits at once on a GPU: a row of 128,000 logits takes half a megabyte. */
+#define GPU_MAX_ROWS 256
 /* Most guesses where their number is chosen automatically: few texts reward more. */
 #define AUTO_DRAFT 8
+/* Prompt tokens a step: enough to keep the arithmetic busy. */
+#define CPU_CHUNK 512
+#define GPU_CHUNK 2048
 
 static void log_to_user(void *user, enum log_level level, const char *text)
 {
@@ -64,20 +71,68 @@ static int choose_speculation(struct setup *s)
 	return VB_OK;
 }
 
+static void use_cpu(struct setup *s)
+{
+	s->gpu = -1;
+	snprintf(s->device, sizeof s->device, "cpu");
+	s->available = s->facts.memory;
+}
+
+static void use_gpu(struct setup *s, int index)
+{
+	s->gpu = index;
+	snprintf(s->device, sizeof s->device, "cuda:%d", index);
+	s->isa = hw_gpu_isa(&s->facts.gpu[index]);
+	uint64_t memory = s->facts.gpu[index].memory;
+	s->available = memory > GPU_RESERVE ? memory - GPU_RESERVE : 0;
+}
+
+/* Why GPU `index` cannot run anything, or that it can. */
+static bool gpu_serves(const struct setup *s, int index, char why[HW_REASON_MAX])
+{
+	if (index < s->facts.n_gpus)
+		return hw_gpu_runs(&s->facts.gpu[index], HW_PORTABLE, why);
+	if (!s->facts.cuda_driver)
+		snprintf(why, HW_REASON_MAX, "there is no NVIDIA driver (libcuda.so.1)");
+	else if (s->facts.n_gpus == 0)
+		snprintf(why, HW_REASON_MAX, "%s", s->facts.gpu_why[0] ? s->facts.gpu_why : "the driver finds no GPU");
+	else
+		snprintf(why, HW_REASON_MAX, "there are %d GPUs, the last is cuda:%d", s->facts.n_gpus, s->facts.n_gpus - 1);
+	return false;
+}
+
+/* N of "cuda:N", or -1. */
+static int gpu_index(const char *device)
+{
+	if (strcmp(device, "cuda") == 0)
+		return 0;
+	int index;
+	char rest;
+	if (strncmp(device, "cuda:", 5) != 0 || sscanf(device + 5, "%4d%c", &index, &rest) != 1 || index < 0)
+		return -1;
+	return index;
+}
+
 static int choose_device(struct setup *s)
 {
 	const char *device = s->options.device;
+	char why[HW_REASON_MAX] = "";
+	use_cpu(s);
 	if (strcmp(device, "cpu") == 0)
 		return VB_OK;
 	if (strcmp(device, "auto") == 0) {
-		snprintf(s->device_why, sizeof s->device_why, "%sthis build carries no GPU kernels",
-			 s->facts.cuda_driver ? "an NVIDIA driver is there, but " : "");
+		if (gpu_serves(s, 0, why))
+			use_gpu(s, 0);
+		snprintf(s->device_why, sizeof s->device_why, "%s", why);
 		return VB_OK;
 	}
-	if (strcmp(device, "cuda") == 0 || strncmp(device, "cuda:", 5) == 0)
-		FAIL(VB_EUNSUPPORTED, "cannot use --device %s: this build carries no GPU kernels: use --device cpu",
-		     device);
-	FAIL(VB_EINVAL, "unknown --device: %s: use auto, cpu, cuda or cuda:N", device);
+	int index = gpu_index(device);
+	if (index < 0)
+		FAIL(VB_EINVAL, "unknown --device: %s: use auto, cpu, cuda or cuda:N", device);
+	if (!gpu_serves(s, index, why))
+		FAIL(VB_EUNSUPPORTED, "cannot use --device %s: %s: use --device cpu, or auto", device, why);
+	use_gpu(s, index);
+	return VB_OK;
 }
 
 int setup_machine(struct setup *s, const struct vb_options *options, const char *facts)
@@ -116,6 +171,12 @@ static int choose_type(struct setup *s)
 	return VB_OK;
 }
 
+/* Rows for a whole decode step, rounded up as its launches are. */
+static int64_t cuda_rows(int64_t max_decode)
+{
+	return max_decode < GPU_MAX_ROWS ? max_decode + max_decode / 2 + 1 : GPU_MAX_ROWS;
+}
+
 /* A program for sequences of up to `context` tokens. A failing pick is kept, other failures are returned. */
 static int build_program(struct setup *s, int64_t context)
 {
@@ -125,9 +186,11 @@ static int build_program(struct setup *s, int64_t context)
 		.attention = strcmp(s->options.attention, "auto") == 0 ? NULL : s->options.attention,
 		/* Every running request's next token and its guesses, and a chunk of prompts. */
 		.max_tokens = s->chunk + s->max_batch * (1 + s->max_draft), .max_seqs = s->max_batch,
-		.max_rows = 64, .context = context,
-		.page_size = s->page_size,
+		.max_rows = 64, .context = context, .page_size = s->page_size,
+		.max_decode = s->max_batch * (1 + s->max_draft), .graph = s->options.graph,
 	};
+	if (s->gpu >= 0)
+		config.max_rows = cuda_rows(config.max_decode);
 	TRY(program_create(&s->program, &config));
 	TRY(model_build(s->program, s->config));
 	s->pick_rc = program_pick(s->program);
@@ -172,12 +235,12 @@ static int kv_budget(const struct setup *s, uint64_t *budget)
 	*budget = s->options.kv_memory;
 	if (*budget)
 		return VB_OK;
-	if (taken >= s->facts.memory)
+	if (taken >= s->available)
 		FAIL(VB_ELIMIT, "not enough memory: %s: %.1f MiB for weights and %.1f MiB for buffers, but %.1f MiB are "
 				"available: use a smaller model, or lower --prefill-chunk and --max-batch", s->config->where,
 		     (double)s->memory.weights / 0x1p20, (double)(taken - s->memory.weights) / 0x1p20,
-		     (double)s->facts.memory / 0x1p20);
-	*budget = (uint64_t)((double)(s->facts.memory - taken) * KV_SHARE);
+		     (double)s->available / 0x1p20);
+	*budget = (uint64_t)((double)(s->available - taken) * KV_SHARE);
 	return VB_OK;
 }
 
@@ -185,12 +248,12 @@ static int kv_budget(const struct setup *s, uint64_t *budget)
 static int check_allocated(const struct setup *s)
 {
 	uint64_t others = s->memory.activations + s->memory.workspace;
-	if (s->options.random_weights)
+	if (s->options.random_weights || s->gpu >= 0)
 		others += s->memory.weights;
-	if (others + s->kv_bytes > s->facts.memory)
+	if (others + s->kv_bytes > s->available)
 		FAIL(VB_ELIMIT, "not enough memory: %.1f MiB for keys and values and %.1f MiB more, but %.1f MiB are "
 				"available: lower --kv-memory, --max-batch or --prefill-chunk",
-		     (double)s->kv_bytes / 0x1p20, (double)others / 0x1p20, (double)s->facts.memory / 0x1p20);
+		     (double)s->kv_bytes / 0x1p20, (double)others / 0x1p20, (double)s->available / 0x1p20);
 	return VB_OK;
 }
 
@@ -242,12 +305,20 @@ int setup_create(struct setup *s, const char *model_dir, const struct vb_options
 	TRY_TO(out, choose_type(s));
 	s->page_size = s->options.page_size ? s->options.page_size : 64;
 	s->max_batch = s->options.max_batch ? s->options.max_batch : 1;
-	s->chunk = s->options.prefill_chunk ? s->options.prefill_chunk : 512;
+	s->chunk = s->options.prefill_chunk ? s->options.prefill_chunk : s->gpu >= 0 ? GPU_CHUNK : CPU_CHUNK;
 	if (s->options.context > s->config->max_position)
 		log_line(&s->log, LOG_WARN, "--context %lld is longer than the %lld positions the model was made for",
 			 (long long)s->options.context, (long long)s->config->max_position);
 	TRY_TO(out, choose_speculation(s));
 	TRY_TO(out, size_cache(s));
+	/* Left to choose, a GPU that lacks a kernel gives way to the CPU, and that is said. */
+	if (s->gpu >= 0 && s->pick_rc == VB_EUNSUPPORTED && strcmp(s->options.device, "auto") == 0) {
+		snprintf(s->device_why, sizeof s->device_why, "%s: %.200s", s->device, s->pick_message);
+		TRY_TO(out, hw_isa_level(s->options.cpu_isa, s->facts.isa, &s->isa));
+		use_cpu(s);
+		s->chunk = s->options.prefill_chunk ? s->options.prefill_chunk : CPU_CHUNK;
+		TRY_TO(out, size_cache(s));
+	}
 	program_memory(s->program, &s->memory);
 out:
 	if (rc != VB_OK)

@@ -33,7 +33,7 @@ struct program;
 /* What a program runs on and with: the same facts decide for every operation. */
 struct program_config {
 	enum dtype compute;    /* F32, BF16 or F16 */
-	uint32_t isa;          /* enum isa bits that kernels may use */
+	uint32_t isa;          /* enum isa bits that kernels may use; with ISA_CUDA it is for a GPU: program_set_gpu */
 	const char *attention; /* forced attention kernel, NULL: best */
 	int n_threads;         /* workers that will run it */
 	int64_t max_tokens;    /* tokens a step */
@@ -41,6 +41,9 @@ struct program_config {
 	int64_t max_rows;      /* rows of logits at once */
 	int64_t context;       /* longest sequence in tokens */
 	int64_t page_size;     /* tokens, a power of two */
+	/* A GPU's: most tokens of a step that decodes and verifies, which is captured as graphs where `graph`. */
+	int64_t max_decode;
+	bool graph;
 };
 
 int program_create(struct program **out, const struct program_config *config);
@@ -169,6 +172,12 @@ struct program_choice {
 };
 int64_t program_n_choices(const struct program *p);
 void program_choice(const struct program *p, int64_t i, struct program_choice *out);
+
+/* ---- Devices ---- */
+
+struct gpu;
+/* Where a program that was chosen for a GPU will run: before its weights are bound. Borrowed. */
+void program_set_gpu(struct program *p, struct gpu *gpu);
 
 /* ---- Weights ---- */
 

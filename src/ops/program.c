@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "program_cuda.h"
 #include "program_internal.h"
 
 #include <stdio.h>
@@ -49,6 +50,7 @@ void program_destroy(struct program **pp)
 	struct program *p = *pp;
 	if (!p)
 		return;
+	program_cuda_destroy(p);
 	for (int64_t i = 0; i < p->n_weights; i++) {
 		mem_free((char *)p->weights[i].spec.name);
 		mem_free_pages(p->weights[i].owned, p->weights[i].bytes);
@@ -323,7 +325,7 @@ static int pick_linear(struct program *p, struct op *op)
 		snprintf(op->what, sizeof op->what, "%s x %s, %lld x %lld", dtype_name(r.x_type),
 			 dtype_name(r.w_type), (long long)op->u.linear.n_rows, (long long)r.k);
 		TRY(linear_pick(p->config.isa, &r, NULL, &op->pick));
-		op->u.linear.fn[i] = linear_kernel(op->pick.row);
+		op->u.linear.fn[i] = p->config.isa & ISA_CUDA ? NULL : linear_kernel(op->pick.row);
 	}
 	return VB_OK;
 }
@@ -331,20 +333,21 @@ static int pick_linear(struct program *p, struct op *op)
 static int pick_op(struct program *p, struct op *op)
 {
 	uint32_t isa = p->config.isa;
+	bool on_gpu = isa & ISA_CUDA;
 	enum dtype compute = p->config.compute;
 	switch (op->kind) {
 	case OP_EMBED: {
 		struct embed_request r = { p->weights[op->u.embed.weight].type };
 		snprintf(op->what, sizeof op->what, "%s", dtype_name(r.w_type));
 		TRY(embed_pick(isa, &r, NULL, &op->pick));
-		op->u.embed.fn = embed_kernel(op->pick.row);
+		op->u.embed.fn = on_gpu ? NULL : embed_kernel(op->pick.row);
 		return VB_OK;
 	}
 	case OP_ROPE_TABLE: {
 		struct rope_table_request r = { op->u.rope_table.params.kind };
 		snprintf(op->what, sizeof op->what, "%d dimensions", op->u.rope_table.params.rotary_dim);
 		TRY(rope_table_pick(isa, &r, NULL, &op->pick));
-		op->u.rope_table.fn = rope_table_kernel(op->pick.row);
+		op->u.rope_table.fn = on_gpu ? NULL : rope_table_kernel(op->pick.row);
 		return VB_OK;
 	}
 	case OP_RMS_NORM: {
@@ -352,7 +355,7 @@ static int pick_op(struct program *p, struct op *op)
 		struct rms_norm_request r = { p->buffers[n->out.buffer].type, n->d };
 		snprintf(op->what, sizeof op->what, "%lld to %s", (long long)r.d, dtype_name(r.out_type));
 		TRY(rms_norm_pick(isa, &r, NULL, &op->pick));
-		op->u.norm.fn = rms_norm_kernel(op->pick.row);
+		op->u.norm.fn = on_gpu ? NULL : rms_norm_kernel(op->pick.row);
 		return VB_OK;
 	}
 	case OP_LINEAR:
@@ -364,7 +367,7 @@ static int pick_op(struct program *p, struct op *op)
 		snprintf(op->what, sizeof op->what, "%s, heads of %lld", dtype_name(compute),
 			 (long long)c->head_dim);
 		TRY(rope_cache_pick(isa, &r, NULL, &op->pick));
-		op->u.rope_cache.fn = rope_cache_kernel(op->pick.row);
+		op->u.rope_cache.fn = on_gpu ? NULL : rope_cache_kernel(op->pick.row);
 		return VB_OK;
 	}
 	case OP_ATTENTION:
@@ -373,7 +376,7 @@ static int pick_op(struct program *p, struct op *op)
 		struct glu_request r = { p->buffers[op->u.glu.out].type, op->u.glu.activation };
 		snprintf(op->what, sizeof op->what, "%lld to %s", (long long)op->u.glu.d, dtype_name(r.out_type));
 		TRY(glu_pick(isa, &r, NULL, &op->pick));
-		op->u.glu.fn = glu_kernel(op->pick.row);
+		op->u.glu.fn = on_gpu ? NULL : glu_kernel(op->pick.row);
 		return VB_OK;
 	}
 	case OP_GATHER:
@@ -384,7 +387,7 @@ static int pick_op(struct program *p, struct op *op)
 		struct softcap_request r = { op->u.softcap.width };
 		snprintf(op->what, sizeof op->what, "%lld", (long long)r.d);
 		TRY(softcap_pick(isa, &r, NULL, &op->pick));
-		op->u.softcap.fn = softcap_kernel(op->pick.row);
+		op->u.softcap.fn = on_gpu ? NULL : softcap_kernel(op->pick.row);
 		return VB_OK;
 	}
 	}
@@ -439,9 +442,15 @@ void program_choice(const struct program *p, int64_t i, struct program_choice *o
 	};
 }
 
+void program_set_gpu(struct program *p, struct gpu *gpu)
+{
+	CHECK(p->picked && !p->bound && (p->config.isa & ISA_CUDA));
+	p->gpu = gpu;
+}
+
 /* ---- Memory ---- */
 
-static struct attention_limits plan_limits(const struct program *p)
+struct attention_limits program_plan_limits(const struct program *p)
 {
 	return (struct attention_limits){
 		.max_seqs = p->config.max_seqs, .max_tokens = p->config.max_tokens,
@@ -450,7 +459,7 @@ static struct attention_limits plan_limits(const struct program *p)
 	};
 }
 
-static uint64_t buffer_bytes(const struct program *p, const struct buffer *b)
+uint64_t program_buffer_bytes(const struct program *p, const struct buffer *b)
 {
 	int64_t rows = b->head ? p->config.max_rows : p->config.max_tokens;
 	return (uint64_t)rows * (uint64_t)b->width * dtype_bytes(b->type);
@@ -475,14 +484,18 @@ void program_memory(const struct program *p, struct program_memory *out)
 		}
 	}
 	for (int64_t i = 0; i < p->n_buffers; i++)
-		out->activations += buffer_bytes(p, &p->buffers[i]);
+		out->activations += program_buffer_bytes(p, &p->buffers[i]);
 	for (int64_t i = 0; i < p->n_caches; i++) {
 		const struct cache_spec *c = &p->caches[i].spec;
 		uint64_t bytes = (uint64_t)(c->n_kv_heads * (c->head_dim + c->v_head_dim)) * element;
 		out->kv_per_token += bytes;
 		out->group_kv_per_token[p->caches[i].group] += bytes;
 	}
-	struct attention_limits limits = plan_limits(p);
+	if (p->config.isa & ISA_CUDA) {
+		out->workspace = program_cuda_workspace(p);
+		return;
+	}
+	struct attention_limits limits = program_plan_limits(p);
 	for (int64_t i = 0; i < p->n_plans; i++)
 		out->workspace += (uint64_t)attention_plan_bytes_for(&p->plans[i].request, &limits);
 	out->workspace += chooser_bytes(p);
@@ -501,9 +514,14 @@ int64_t program_group_window(const struct program *p, int group)
 int program_allocate(struct program *p, const int64_t *n_pages)
 {
 	CHECK(p->picked && !p->allocated);
+	if (p->gpu) {
+		TRY(program_cuda_allocate(p, n_pages));
+		p->allocated = true;
+		return VB_OK;
+	}
 	for (int64_t i = 0; i < p->n_buffers; i++) {
 		struct buffer *b = &p->buffers[i];
-		b->bytes = buffer_bytes(p, b);
+		b->bytes = program_buffer_bytes(p, b);
 		b->data = mem_pages(b->bytes);
 		if (!b->data)
 			return VB_ENOMEM;
@@ -519,7 +537,7 @@ int program_allocate(struct program *p, const int64_t *n_pages)
 		if (!c->k || !c->v)
 			return VB_ENOMEM;
 	}
-	struct attention_limits limits = plan_limits(p);
+	struct attention_limits limits = program_plan_limits(p);
 	for (int64_t i = 0; i < p->n_plans; i++) {
 		struct shared_plan *s = &p->plans[i];
 		TRY(attention_plan_create(&s->plan, &s->request, s->row, &limits));

@@ -146,7 +146,25 @@ struct program {
 	int64_t group_window[PROGRAM_MAX_GROUPS];
 	struct kept *kept;
 	struct chooser chooser;
+	struct gpu *gpu;          /* NULL: runs on the CPU */
+	struct program_cuda *cuda; /* program_cuda.c, once something is on the GPU */
 };
+
+/* program.c */
+struct attention_limits program_plan_limits(const struct program *p);
+uint64_t program_buffer_bytes(const struct program *p, const struct buffer *b);
+
+/* program_weights.c: where a weight's elements come from: a tensor (data), or the generator. */
+struct weight_source {
+	enum dtype to, from;
+	const void *data; /* NULL: drawn */
+	uint64_t seed, position;
+	float low, step; /* value = low + step * u for u of 16 bits */
+};
+int weight_check(const struct weight *w, const struct tensor *t);
+struct weight_source weight_drawn(const struct weight *w, uint64_t seed);
+/* Elements [first, first + n) in the type `to`, made by the team. */
+void weight_make(const struct weight_source *s, struct team *team, int64_t first, int64_t n, void *out);
 
 /* program_choose.c */
 uint64_t chooser_bytes(const struct program *p);

@@ -2,7 +2,7 @@
 #include "ops/ops.h"
 
 #include "base/status.h"
-#include "program_internal.h"
+#include "program_cuda.h"
 
 #include <string.h>
 
@@ -251,6 +251,10 @@ void program_run(struct program *p, struct team *team, const struct step *step)
 {
 	CHECK(p->bound && p->allocated);
 	CHECK(step->n_tokens >= 1 && step->n_tokens <= p->config.max_tokens && step->n_seqs <= p->config.max_seqs);
+	if (p->gpu) {
+		CHECK(program_cuda_layers(p, step) == VB_OK);
+		return;
+	}
 	for (int64_t i = 0; i < p->n_plans; i++)
 		CHECK(attention_plan_update(p->plans[i].plan, step->n_seqs, step->q_begin, step->kv_len) == VB_OK);
 	run_ops(p, team, 0, p->n_body, step, step->n_tokens, NULL);
@@ -259,6 +263,8 @@ void program_run(struct program *p, struct team *team, const struct step *step)
 const float *program_head(struct program *p, struct team *team, const int32_t *rows, int64_t n_rows)
 {
 	CHECK(n_rows >= 1 && n_rows <= p->config.max_rows);
+	if (p->gpu)
+		return program_cuda_logits(p, rows, n_rows);
 	run_ops(p, team, p->n_body, p->n_ops, NULL, n_rows, rows);
 	return start(p, p->logits);
 }
@@ -268,6 +274,8 @@ int program_step(struct program *p, struct team *team, const struct step *step, 
 {
 	if (step->n_tokens == 0)
 		return VB_OK;
+	if (p->gpu)
+		return program_cuda_step(p, step, wishes, n, take, user);
 	program_run(p, team, step);
 	for (int64_t done = 0; done < n;) {
 		int32_t *rows = p->chooser.rows;
@@ -283,6 +291,10 @@ int program_step(struct program *p, struct team *team, const struct step *step, 
 
 void program_fill_caches(struct program *p)
 {
+	if (p->gpu) {
+		program_cuda_fill_caches(p);
+		return;
+	}
 	enum dtype type = p->config.compute;
 	for (int64_t i = 0; i < p->n_caches; i++) {
 		struct cache *c = &p->caches[i];
@@ -303,6 +315,10 @@ static void copy_page(void *cache, uint64_t bytes_per_page, int32_t from, int32_
 
 void program_copy_page(struct program *p, int group, int32_t from, int32_t to)
 {
+	if (p->gpu) {
+		program_cuda_copy_page(p, group, from, to);
+		return;
+	}
 	uint64_t heads = (uint64_t)p->config.page_size * dtype_bytes(p->config.compute);
 	for (int64_t i = 0; i < p->n_caches; i++) {
 		const struct cache *c = &p->caches[i];

@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/status.h"
-#include "program_internal.h"
+#include "program_cuda.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -30,7 +30,7 @@ static void shape_text(char *out, size_t size, int rank, const int64_t *shape)
 		n += (size_t)snprintf(out + n, size - n, "%s%lld", i ? ", " : "", (long long)shape[i]);
 }
 
-static int check_tensor(const struct weight *w, const struct tensor *t)
+int weight_check(const struct weight *w, const struct tensor *t)
 {
 	if (!t)
 		FAIL(VB_ENOTFOUND, "missing tensor: \"%s\": the model folder is incomplete, or its config.json "
@@ -52,20 +52,66 @@ static int check_tensor(const struct weight *w, const struct tensor *t)
 	return VB_OK;
 }
 
-struct conversion {
-	enum dtype to, from;
-	char *dst;
-	const char *src;
-	int64_t n;
+/* ---- Making a weight's elements ---- */
+
+/* FNV-1a: weights are drawn by name, so that their order does not matter. */
+static uint64_t hash_name(const char *name)
+{
+	uint64_t h = 0xcbf29ce484222325u;
+	for (; *name; name++)
+		h = (h ^ (unsigned char)*name) * 0x100000001b3u;
+	return h & 0xffffffffffffu; /* a position has 48 bits */
+}
+
+struct weight_source weight_drawn(const struct weight *w, uint64_t seed)
+{
+	/* Uniform with the wanted deviation: half its width is sqrt(3) deviations. */
+	float half = w->spec.random_std * 1.7320508f;
+	return (struct weight_source){ .to = w->type, .seed = seed, .position = hash_name(w->spec.name),
+				       .low = w->spec.random_mean - half, .step = 2 * half / 65535.0f };
+}
+
+/* Element i is 16 bits of the generator's block i / 8. */
+static void draw(const struct weight_source *s, int64_t begin, int64_t end, char *out)
+{
+	size_t size = dtype_bytes(s->to);
+	for (int64_t i = begin; i < end;) {
+		uint32_t word[4];
+		float value[8];
+		rng_block(s->seed, RNG_WEIGHTS, s->position, (uint32_t)(i / 8), word);
+		for (int j = 0; j < 8; j++)
+			value[j] = s->low + s->step * (float)(word[j / 2] >> (16 * (j & 1)) & 0xffff);
+		int64_t first = i % 8, count = end - i < 8 - first ? end - i : 8 - first;
+		dtype_convert(s->to, out, DTYPE_F32, value + first, (size_t)count);
+		out += (size_t)count * size;
+		i += count;
+	}
+}
+
+struct making {
+	const struct weight_source *source;
+	int64_t first, n;
+	char *out;
 };
 
-static void convert_share(void *context, int index, int n_workers)
+static void make_share(void *context, int index, int n_workers)
 {
-	const struct conversion *c = context;
+	const struct making *m = context;
+	const struct weight_source *s = m->source;
 	int64_t begin, end;
-	team_share(c->n, 64, index, n_workers, &begin, &end);
-	dtype_convert(c->to, c->dst + (size_t)begin * dtype_bytes(c->to), c->from,
-		      c->src + (size_t)begin * dtype_bytes(c->from), (size_t)(end - begin));
+	team_share(m->n, 64, index, n_workers, &begin, &end);
+	char *out = m->out + (size_t)begin * dtype_bytes(s->to);
+	if (s->data)
+		dtype_convert(s->to, out, s->from, (const char *)s->data + (size_t)(m->first + begin) * dtype_bytes(s->from),
+			      (size_t)(end - begin));
+	else
+		draw(s, m->first + begin, m->first + end, out);
+}
+
+void weight_make(const struct weight_source *s, struct team *team, int64_t first, int64_t n, void *out)
+{
+	struct making m = { s, first, n, out };
+	team_run(team, make_share, &m);
 }
 
 /* The type in which weight w is used when its tensor has type `stored`. */
@@ -92,10 +138,12 @@ int program_bind(struct program *p, struct team *team, weight_find_fn *find, wei
 		 void *user)
 {
 	CHECK(p->picked && !p->bound);
+	if (p->gpu)
+		return program_cuda_bind(p, team, find, release, user);
 	for (int64_t i = 0; i < p->n_weights; i++) {
 		struct weight *w = &p->weights[i];
 		const struct tensor *t = find(user, w->spec.name);
-		TRY(check_tensor(w, t));
+		TRY(weight_check(w, t));
 		w->type = used_type(p, w, t->type);
 		/* Kernels read whole elements: data that lies askew in its file is copied straight. */
 		bool aligned = (uintptr_t)t->data % dtype_bytes(t->type) == 0;
@@ -111,8 +159,8 @@ int program_bind(struct program *p, struct team *team, weight_find_fn *find, wei
 			if (!aligned)
 				FAIL(VB_EUNSUPPORTED, "misaligned data: tensor \"%s\": re-save the checkpoint",
 				     w->spec.name);
-			struct conversion c = { w->type, t->type, w->owned, t->data, count_of(w) };
-			team_run(team, convert_share, &c);
+			struct weight_source source = { .to = w->type, .from = t->type, .data = t->data };
+			weight_make(&source, team, 0, count_of(w), w->owned);
 		}
 		if (release)
 			release(user, t);
@@ -123,49 +171,16 @@ int program_bind(struct program *p, struct team *team, weight_find_fn *find, wei
 	return VB_OK;
 }
 
-/* FNV-1a: weights are drawn by name, so that their order does not matter. */
-static uint64_t hash_name(const char *name)
-{
-	uint64_t h = 0xcbf29ce484222325u;
-	for (; *name; name++)
-		h = (h ^ (unsigned char)*name) * 0x100000001b3u;
-	return h & 0xffffffffffffu; /* a position has 48 bits */
-}
-
-struct drawing {
-	const struct weight *w;
-	uint64_t seed, position;
-	float low, step; /* value = low + step * u for u of 16 bits */
-};
-
-static void draw_share(void *context, int index, int n_workers)
-{
-	const struct drawing *d = context;
-	int64_t n = count_of(d->w), begin, end;
-	team_share(n, 8, index, n_workers, &begin, &end);
-	for (int64_t i = begin; i < end; i += 8) {
-		uint32_t word[4];
-		float value[8];
-		rng_block(d->seed, RNG_WEIGHTS, d->position, (uint32_t)(i / 8), word);
-		for (int j = 0; j < 8; j++)
-			value[j] = d->low + d->step * (float)(word[j / 2] >> (16 * (j & 1)) & 0xffff);
-		size_t count = end - i < 8 ? (size_t)(end - i) : 8;
-		dtype_convert(d->w->type, (char *)d->w->owned + (size_t)i * dtype_bytes(d->w->type), DTYPE_F32,
-			      value, count);
-	}
-}
-
 int program_bind_random(struct program *p, struct team *team, uint64_t seed)
 {
 	CHECK(p->picked && !p->bound);
+	if (p->gpu)
+		return program_cuda_bind_random(p, team, seed);
 	for (int64_t i = 0; i < p->n_weights; i++) {
 		struct weight *w = &p->weights[i];
 		TRY(own(w));
-		/* Uniform with the wanted deviation: half its width is sqrt(3) deviations. */
-		float half = w->spec.random_std * 1.7320508f;
-		struct drawing d = { .w = w, .seed = seed, .position = hash_name(w->spec.name),
-				     .low = w->spec.random_mean - half, .step = 2 * half / 65535.0f };
-		team_run(team, draw_share, &d);
+		struct weight_source source = weight_drawn(w, seed);
+		weight_make(&source, team, 0, count_of(w), w->owned);
 	}
 	p->bound = true;
 	return VB_OK;

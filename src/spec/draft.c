@@ -69,10 +69,15 @@ static int create(struct draft *d, struct team *team, const struct spec_config *
 		.compute = c->compute_auto ? d->config->dtype : c->compute, .isa = c->isa, .n_threads = c->n_threads,
 		.max_tokens = c->chunk > c->max_seqs ? c->chunk : c->max_seqs, .max_seqs = c->max_seqs,
 		.max_rows = c->max_seqs < 32 ? c->max_seqs : 32, .context = c->context, .page_size = c->page_size,
+		.max_decode = c->max_seqs, .graph = c->graph,
 	};
+	if (c->gpu)
+		pc.max_rows = c->max_seqs + c->max_seqs / 2 + 1;
 	TRY(program_create(&d->program, &pc));
 	TRY(model_build(d->program, d->config));
 	TRY(program_pick(d->program));
+	if (c->gpu)
+		program_set_gpu(d->program, c->gpu);
 	TRY(tensor_set_open(&d->tensors, c->draft_dir));
 	TRY(program_bind(d->program, team, find_tensor, NULL, d->tensors));
 	TRY(make_cache(d, c));

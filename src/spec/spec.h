@@ -52,6 +52,8 @@ struct spec_config {
 	uint32_t isa;
 	int n_threads;
 	int64_t page_size, chunk, n_vocab;
+	struct gpu *gpu;         /* that runs it; NULL: the CPU */
+	bool graph;
 };
 
 int spec_create(struct spec **out, struct team *team, const struct spec_config *config);

@@ -57,6 +57,9 @@ static void verdict(bool ok, const char *folder, const char *what, const char *l
 		       bound);
 }
 
+/* Where programs run; NULL: the CPU. */
+static struct gpu *gpu;
+
 static const struct tensor *find_tensor(void *user, const char *name)
 {
 	return tensor_set_find(user, name);
@@ -84,6 +87,8 @@ static int runner_open(struct runner *r, const char *dir, const struct way *way,
 	TRY(program_create(&r->program, &pc));
 	TRY(model_build(r->program, r->config));
 	TRY(program_pick(r->program));
+	if (gpu)
+		program_set_gpu(r->program, gpu);
 	TRY(program_bind(r->program, r->team, find_tensor, NULL, r->tensors));
 	r->width = (max_len + way->page_size - 1) / way->page_size;
 	int64_t n_pages[PROGRAM_MAX_GROUPS];
@@ -248,6 +253,9 @@ static int check_bits(struct golden *g, enum dtype compute, uint32_t isa, const 
 	for (size_t w = 0; w < sizeof ways / sizeof ways[0]; w++) {
 		struct runner r;
 		struct way way = { compute, isa, ways[w].n_threads, ways[w].chunk, ways[w].page_size };
+		/* Pages below 8 tokens are served by another family of GPU kernels. */
+		if (gpu && way.page_size < 8)
+			way.page_size = 8;
 		int rc = runner_open(&r, g->dir, &way, g->n_prompt);
 		if (rc == VB_OK)
 			run(&r, g->ids, g->n_prompt, 0, g->n_prompt, w ? other : first, false);
@@ -263,6 +271,14 @@ static int check_bits(struct golden *g, enum dtype compute, uint32_t isa, const 
 	return VB_OK;
 }
 
+static int check_level(struct golden *g, uint32_t isa, const char *level, float *a, float *b)
+{
+	TRY(check_f32(g, isa, level, a));
+	TRY(check_bf16(g, isa, level, a));
+	TRY(check_bits(g, DTYPE_F32, isa, level, a, b));
+	return check_bits(g, DTYPE_BF16, isa, level, a, b);
+}
+
 static int check_case(const char *root, const char *folder)
 {
 	static const char *const levels[] = { "scalar", "avx2", "avx512" };
@@ -276,14 +292,15 @@ static int check_case(const char *root, const char *folder)
 	a = mem_alloc(n * sizeof *a);
 	b = mem_alloc(n * sizeof *b);
 	CHECK(a && b);
+	if (gpu) {
+		rc = check_level(&g, hw_gpu_isa(gpu_facts(gpu)), "cuda", a, b);
+		goto out;
+	}
 	for (size_t l = 0; l < sizeof levels / sizeof levels[0]; l++) {
 		uint32_t isa;
 		if (hw_isa_level(levels[l], facts.isa, &isa) != VB_OK)
 			continue;
-		TRY_TO(out, check_f32(&g, isa, levels[l], a));
-		TRY_TO(out, check_bf16(&g, isa, levels[l], a));
-		TRY_TO(out, check_bits(&g, DTYPE_F32, isa, levels[l], a, b));
-		TRY_TO(out, check_bits(&g, DTYPE_BF16, isa, levels[l], a, b));
+		TRY_TO(out, check_level(&g, isa, levels[l], a, b));
 	}
 out:
 	mem_free(a);
@@ -294,8 +311,16 @@ out:
 
 int main(int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], "--device=cuda") == 0) {
+		if (gpu_open(&gpu, 0) != VB_OK) {
+			fprintf(stderr, "golden: %s\n", vb_errmsg());
+			return 77; /* skipped */
+		}
+		argc--;
+		argv++;
+	}
 	if (argc < 2) {
-		fprintf(stderr, "usage: golden DIR [CASE]\n");
+		fprintf(stderr, "usage: golden [--device=cuda] DIR [CASE]\n");
 		return 2;
 	}
 	char path[4200];
@@ -318,6 +343,7 @@ int main(int argc, char **argv)
 		}
 	}
 	json_decref(list);
+	gpu_close(&gpu);
 	printf("%d passed, %d failed\n", n_passed, n_failed);
 	return n_failed || !n_passed;
 }
