@@ -49,8 +49,6 @@ static int fill_request(const struct settings *s, enum dtype *type, struct vb_at
 		r->page_size = s->engine.page_size;
 	r->max_q_len = s->attention.q_len;
 	r->kernel = strcmp(s->engine.attention, "auto") == 0 ? NULL : s->engine.attention;
-	if (strcmp(s->engine.device, "auto") != 0 && strcmp(s->engine.device, "cpu") != 0)
-		FAIL(VB_EUNSUPPORTED, "cannot use --device %s: bench attention: use --device cpu", s->engine.device);
 	if (s->attention.q_len > s->attention.kv_len)
 		FAIL(VB_EINVAL, "more queries than keys: --q-len %lld, --kv-len %lld: the queries are the last keys' tokens",
 		     (long long)s->attention.q_len, (long long)s->attention.kv_len);
@@ -250,8 +248,45 @@ static int bench(const struct settings *s, struct attention_bench *b, json_t **a
 	return *answer ? VB_OK : VB_ENOMEM;
 }
 
+/* On a GPU the library measures by itself: its memory is no business of this program's. */
+static int bench_gpu(const struct settings *s, json_t **answer)
+{
+	const struct vb_bench_attention_spec spec = {
+		.size = sizeof spec, .batch = s->attention.batch, .q_len = s->attention.q_len, .kv_len = s->attention.kv_len,
+		.n_heads = s->attention.heads, .n_kv_heads = s->attention.kv_heads, .head_dim = s->attention.head_dim,
+		.v_head_dim = s->attention.v_head_dim ? s->attention.v_head_dim : s->attention.head_dim,
+		.window = s->attention.window, .page_size = s->engine.page_size ? s->engine.page_size : 64,
+		.dtype = strcmp(s->engine.dtype, "auto") == 0 ? "bf16" : s->engine.dtype,
+		.kernel = strcmp(s->engine.attention, "auto") == 0 ? NULL : s->engine.attention, .repeat = (int)s->repeat,
+	};
+	char *text = NULL;
+	TRY(vb_bench_attention(&s->engine, &spec, &text));
+	*answer = take_json(text, "vb_bench_attention");
+	return *answer ? VB_OK : VB_ENOMEM;
+}
+
+/* Whether the options mean a GPU, as the library understands them. */
+static int on_gpu(const struct settings *s, bool *gpu)
+{
+	char *text = NULL;
+	TRY(vb_explain(NULL, &s->engine, NULL, &text));
+	json_t *o = take_json(text, "vb_explain");
+	*gpu = o && strcmp(json_string_value(json_object_get(o, "device")), "cpu") != 0;
+	json_decref(o);
+	return VB_OK;
+}
+
 int cmd_bench_attention(struct settings *s)
 {
+	bool gpu;
+	json_t *measured = NULL;
+	int failed = on_gpu(s, &gpu);
+	if (failed == VB_OK && gpu)
+		failed = bench_gpu(s, &measured);
+	if (failed != VB_OK)
+		return exit_for(failed);
+	if (gpu)
+		return show_kernel(s, measured);
 	struct attention_bench b = { .batch = s->attention.batch, .q_len = s->attention.q_len, .kv_len = s->attention.kv_len };
 	json_t *answer = NULL;
 	int rc = bench(s, &b, &answer);

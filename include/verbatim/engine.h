@@ -119,6 +119,18 @@ VB_API int vb_bench_speculation(struct vb_engine *engine, const struct vb_bench_
 VB_API int vb_bench_linear(const struct vb_options *options, int64_t m, int64_t n, int64_t k, const char *dtype,
 			   int repeat, char **json);
 
+struct vb_bench_attention_spec {
+	size_t size; /* sizeof(struct vb_bench_attention_spec) */
+	int64_t batch, q_len, kv_len, n_heads, n_kv_heads, head_dim, v_head_dim, window, page_size;
+	const char *dtype;  /* "bf16", "f16", "f32" */
+	const char *kernel; /* that must serve it; NULL: the best */
+	int repeat;
+};
+
+/* Attention of a GPU (options' device) over sequences of one length, as vb_bench_linear. For the CPU the same is measured
+ * through verbatim/attention.h. */
+VB_API int vb_bench_attention(const struct vb_options *options, const struct vb_bench_attention_spec *spec, char **json);
+
 /* Measured memory bandwidth and matrix rate: {"device", "threads", "memory_read_tb_s", "matrix_tflop_s": {...}}. */
 VB_API int vb_bench_limits(const struct vb_options *options, char **json);
 

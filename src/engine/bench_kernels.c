@@ -1,5 +1,5 @@
 /* bench_kernels.c - the machine's limits, and one kernel against them. */
-#include "engine_internal.h"
+#include "bench_gpu.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -39,11 +39,36 @@ static int give_json(json_t *o, char **json)
 	return VB_OK;
 }
 
+/* The GPU that the options name, with its limits measured: *gpu is false where they name the CPU. */
+static int open_gpu(const struct vb_options *options, struct gpu_bench *b, bool *gpu)
+{
+	struct setup s = { 0 };
+	*b = (struct gpu_bench){ 0 };
+	TRY(setup_machine(&s, options, NULL));
+	*gpu = s.gpu >= 0;
+	if (!*gpu)
+		return VB_OK;
+	int rc = gpu_bench_create(b, s.gpu);
+	if (rc == VB_OK)
+		rc = gpu_bench_limits(b);
+	if (rc != VB_OK)
+		gpu_bench_destroy(b);
+	return rc;
+}
+
 int vb_bench_limits(const struct vb_options *options, char **json)
 {
 	if (!json)
 		FAIL(VB_EINVAL, "invalid call: vb_bench_limits: json must not be NULL");
 	*json = NULL;
+	struct gpu_bench g;
+	bool gpu;
+	TRY(open_gpu(options, &g, &gpu));
+	if (gpu) {
+		json_t *answer = gpu_bench_limits_json(&g);
+		gpu_bench_destroy(&g);
+		return give_json(answer, json);
+	}
 	struct bench b;
 	TRY(bench_create(&b, options));
 	json_t *o = json_pack("{s:s, s:i, s:f, s:{s:f, s:f, s:f}}", "device", "cpu", "threads", team_size(b.team),
@@ -180,6 +205,15 @@ int vb_bench_linear(const struct vb_options *options, int64_t m, int64_t n, int6
 		     (long long)most);
 	enum dtype type = DTYPE_F32; /* as gcc 12 does not see that parse_type sets it */
 	TRY(parse_type(dtype, &type));
+	struct gpu_bench g;
+	bool gpu;
+	TRY(open_gpu(options, &g, &gpu));
+	if (gpu) {
+		json_t *answer = NULL;
+		int failed = gpu_bench_linear(&g, m, n, k, type, repeat, &answer);
+		gpu_bench_destroy(&g);
+		return failed ? failed : give_json(answer, json);
+	}
 	struct linear_bench l = {
 		.args = { .t = m, .n = n, .k = k, .x_stride = k, .y_stride = n, .x_type = type, .w_type = type },
 	};
@@ -188,4 +222,26 @@ int vb_bench_linear(const struct vb_options *options, int64_t m, int64_t n, int6
 	int rc = bench_linear(&b, &l, repeat, json);
 	team_destroy(&b.team);
 	return rc;
+}
+
+/* ---- attention ---- */
+
+int vb_bench_attention(const struct vb_options *options, const struct vb_bench_attention_spec *s, char **json)
+{
+	if (!json || !s || s->size != sizeof *s || !s->dtype)
+		FAIL(VB_EINVAL, "invalid call: vb_bench_attention: spec.size or an argument that is NULL");
+	*json = NULL;
+	enum dtype type = DTYPE_BF16;
+	TRY(parse_type(s->dtype, &type));
+	if (s->batch < 1 || s->q_len < 1 || s->kv_len < s->q_len || s->repeat < 1)
+		FAIL(VB_EINVAL, "out of range: bench attention: batch, q_len and repeat must be positive, kv_len at least q_len");
+	struct gpu_bench g;
+	bool gpu;
+	TRY(open_gpu(options, &g, &gpu));
+	if (!gpu)
+		FAIL(VB_EUNSUPPORTED, "no GPU to measure: vb_bench_attention: on a CPU use verbatim/attention.h");
+	json_t *answer = NULL;
+	int failed = gpu_bench_attention(&g, s, type, &answer);
+	gpu_bench_destroy(&g);
+	return failed ? failed : give_json(answer, json);
 }

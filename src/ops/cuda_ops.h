@@ -49,6 +49,16 @@ struct linear_cuda {
 int linear_cuda_find(struct gpu *g, int row, const struct linear_request *r, struct linear_cuda *out);
 void linear_cuda_run(struct gpu *g, const struct linear_cuda *k, const struct linear_args *a);
 
+/* The matrix units at their limit, for benchmarks: a run makes `flops` operations and writes `out`, of out_floats. */
+struct limits_cuda {
+	struct gpu_kernel kernel;
+	uint32_t blocks, factor;
+	int64_t out_floats;
+	double flops;
+};
+int limits_cuda_find(struct gpu *g, enum dtype type, struct limits_cuda *out);
+void limits_cuda_run(struct gpu *g, const struct limits_cuda *k, float *out);
+
 struct log_softmax_cuda {
 	struct gpu_kernel kernel;
 };

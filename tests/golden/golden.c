@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/status.h"
+#include "hw/gpu.h"
 #include "hw/hw.h"
 #include "load/load.h"
 #include "model/model.h"
