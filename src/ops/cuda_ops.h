@@ -12,6 +12,7 @@
 
 #include "hw/gpu.h"
 #include "kernels/ops/gather.h"
+#include "kernels/ops/take_ids.h"
 #include "ops/kernels.h"
 
 /* Blocks that threads make for n elements. */
@@ -85,6 +86,12 @@ int rope_table_cuda_find(struct gpu *g, int row, const struct rope_table_request
 /* rotary_dim is that of a->params, which the host does not look at. */
 void rope_table_cuda_run(struct gpu *g, const struct rope_table_cuda *k, const struct rope_table_args *a,
 			 int32_t rotary_dim);
+
+struct take_ids_cuda {
+	struct gpu_kernel kernel;
+};
+int take_ids_cuda_find(struct gpu *g, struct take_ids_cuda *out);
+void take_ids_cuda_run(struct gpu *g, const struct take_ids_cuda *k, const struct take_ids_args *a);
 
 struct softcap_cuda {
 	struct gpu_kernel kernel;

@@ -231,12 +231,23 @@ struct step {
 	const int32_t *q_begin;        /* [n_seqs + 1] */
 	const int32_t *kv_len;         /* [n_seqs]: keys after this step's tokens were written */
 	const struct step_group *groups; /* [program_n_groups] */
+	/* [n_tokens], or NULL: the wish of the step before whose choice is the token, -1 where it is in ids. For a step that is begun
+	 * before that one has ended. */
+	const int32_t *from;
 };
 
 /* Computes a step and what is wished of it: runs all layers, then chooses for each of n wishes and tells `take` of them in
  * order. step->n_tokens may be 0: nothing runs. Fails only where a device fails. */
 int program_step(struct program *p, struct team *team, const struct step *step, const struct sample_wish *wishes,
 		 int64_t n, sample_take_fn *take, void *user);
+
+/* The same in two halves, on a GPU, which may have two steps under way: the second is begun before the first has ended, with
+ * tokens that only the GPU knows yet (step->from). program_begin only enqueues: n wishes, at most max_rows, none of which
+ * wants logits or has penalties where `from` is given. program_end waits for the one that was begun first. */
+int program_begin(struct program *p, const struct step *step, const struct sample_wish *wishes, int64_t n);
+int program_end(struct program *p, const struct sample_wish *wishes, int64_t n, sample_take_fn *take, void *user);
+/* Whether a step can be begun before the last one ends. */
+bool program_can_run_ahead(const struct program *p, const struct step *step);
 
 /* The parts of a step, for tests: all layers, ... */
 void program_run(struct program *p, struct team *team, const struct step *step);

@@ -65,6 +65,7 @@ static void lay_out(const struct program *p, struct block_layout *l)
 	const struct program_config *c = &p->config;
 	l->bytes = 0;
 	l->ids = place(&l->bytes, c->max_tokens, sizeof(int32_t));
+	l->from = place(&l->bytes, c->max_tokens, sizeof(int32_t));
 	l->position = place(&l->bytes, c->max_tokens, sizeof(int32_t));
 	l->rope_len = place(&l->bytes, c->max_tokens, sizeof(int32_t));
 	for (int g = 0; g < p->n_groups; g++)
@@ -87,7 +88,7 @@ uint64_t program_cuda_workspace(const struct program *p)
 	lay_out(p, &l);
 	struct attention_limits limits = program_plan_limits(p);
 	uint64_t bytes = l.bytes + (uint64_t)most_tokens(p) * sizeof(int32_t) +
-			 sample_cuda_bytes_for(p->config.max_rows, p->n_vocab) +
+			 sample_cuda_bytes(p->config.max_rows, p->n_vocab) +
 			 (uint64_t)(p->n_groups * p->config.max_seqs * limits.table_width) * sizeof(int32_t);
 	for (int64_t i = 0; i < p->n_plans; i++)
 		bytes += attention_cuda_bytes_for(p->plans[i].row, &p->plans[i].request, &limits);
@@ -197,6 +198,9 @@ static int make_tables(struct program *p, struct program_cuda *c)
 		TRY(gpu_alloc(p->gpu, (void **)&c->table[g], bytes, "page tables"));
 		TRY(gpu_host_alloc(p->gpu, (void **)&c->host_table[g], bytes, "page tables"));
 		gpu_fill(p->gpu, c->table[g], 0, bytes);
+		c->n_pages[g] = mem_calloc((size_t)p->config.max_seqs, sizeof *c->n_pages[g]);
+		if (!c->n_pages[g])
+			return VB_ENOMEM;
 	}
 	return VB_OK;
 }
@@ -214,13 +218,17 @@ int program_cuda_allocate(struct program *p, const int64_t *n_pages)
 	TRY(make_plans(p, c));
 	TRY(make_tables(p, c));
 	TRY(gpu_alloc(p->gpu, (void **)&c->device, c->at.bytes, "a step's arrays"));
-	TRY(gpu_host_alloc(p->gpu, (void **)&c->host, c->at.bytes, "a step's arrays"));
+	for (int i = 0; i < 2; i++) {
+		size_t results = (size_t)p->config.max_rows * sizeof *c->results;
+		TRY(gpu_host_alloc(p->gpu, (void **)&c->host[i], c->at.bytes, "a step's arrays"));
+		TRY(gpu_host_alloc(p->gpu, (void **)&c->host_results[i], results, "chosen tokens"));
+		TRY(gpu_event_create(p->gpu, &c->chosen[i]));
+	}
+	TRY(take_ids_cuda_find(p->gpu, &c->take_ids));
 	c->max_tokens = most_tokens(p);
 	TRY(gpu_alloc(p->gpu, (void **)&c->tokens, (size_t)c->max_tokens * sizeof *c->tokens, "known tokens"));
 	TRY(gpu_host_alloc(p->gpu, (void **)&c->host_tokens, (size_t)c->max_tokens * sizeof *c->tokens, "known tokens"));
-	size_t results = (size_t)p->config.max_rows * sizeof *c->results;
-	TRY(gpu_alloc(p->gpu, (void **)&c->results, results, "chosen tokens"));
-	TRY(gpu_host_alloc(p->gpu, (void **)&c->host_results, results, "chosen tokens"));
+	TRY(gpu_alloc(p->gpu, (void **)&c->results, (size_t)p->config.max_rows * sizeof *c->results, "chosen tokens"));
 	c->max_logits = MOST_LOGITS_BYTES / ((int64_t)sizeof(float) * p->n_vocab);
 	if (c->max_logits > p->config.max_rows)
 		c->max_logits = p->config.max_rows;
@@ -248,13 +256,17 @@ void program_cuda_destroy(struct program *p)
 	for (int g = 0; g < p->n_groups; g++) {
 		gpu_free(p->gpu, c->table[g]);
 		gpu_host_free(p->gpu, c->host_table[g]);
+		mem_free(c->n_pages[g]);
 	}
 	gpu_free(p->gpu, c->device);
-	gpu_host_free(p->gpu, c->host);
+	for (int i = 0; i < 2; i++) {
+		gpu_host_free(p->gpu, c->host[i]);
+		gpu_host_free(p->gpu, c->host_results[i]);
+		gpu_event_destroy(p->gpu, &c->chosen[i]);
+	}
 	gpu_free(p->gpu, c->tokens);
 	gpu_host_free(p->gpu, c->host_tokens);
 	gpu_free(p->gpu, c->results);
-	gpu_host_free(p->gpu, c->host_results);
 	gpu_host_free(p->gpu, c->host_logits);
 	for (int64_t i = 0; i < p->n_buffers; i++) {
 		gpu_free(p->gpu, p->buffers[i].data);
@@ -418,6 +430,9 @@ static void launch_op(const struct program *p, int64_t i, int64_t t)
 
 static void launch_layers(const struct program *p, int64_t t)
 {
+	struct take_ids_args a = { .from = block(p, p->cuda->at.from), .results = p->cuda->results,
+				   .ids = block(p, p->cuda->at.ids), .t = t };
+	take_ids_cuda_run(p->gpu, &p->cuda->take_ids, &a);
 	for (int64_t i = 0; i < p->n_body; i++)
 		launch_op(p, i, t);
 }
@@ -458,7 +473,29 @@ static int capture(struct program *p)
 
 static void *host(const struct program *p, size_t offset)
 {
-	return p->cuda->host + offset;
+	return p->cuda->host[p->cuda->turn] + offset;
+}
+
+static int64_t pages_of(const struct program *p, const struct step *s, int64_t seq)
+{
+	return (s->kv_len[seq] + p->config.page_size - 1) / p->config.page_size;
+}
+
+/* Whether only entries differ that no step under way looks at: what it looks at may still be on its way to the GPU. */
+static bool tables_only_grow(const struct program *p, const struct step *s)
+{
+	const struct program_cuda *c = p->cuda;
+	for (int g = 0; g < p->n_groups; g++) {
+		const struct step_group *group = &s->groups[g];
+		for (int64_t i = 0; i < s->n_seqs; i++) {
+			const int32_t *now = group->page_table + i * group->table_width;
+			int64_t n = c->n_pages[g][i];
+			if (pages_of(p, s, i) < n ||
+			    memcmp(now, c->host_table[g] + i * c->table_width, (size_t)n * sizeof *now) != 0)
+				return false;
+		}
+	}
+	return true;
 }
 
 /* Brings the GPU's page tables up to date: most entries are what they were. */
@@ -470,7 +507,8 @@ static void put_tables(struct program *p, const struct step *s)
 		for (int64_t i = 0; i < s->n_seqs; i++) {
 			const int32_t *now = group->page_table + i * group->table_width;
 			int32_t *known = c->host_table[g] + i * c->table_width;
-			int64_t n = (s->kv_len[i] + p->config.page_size - 1) / p->config.page_size, first = 0;
+			int64_t n = pages_of(p, s, i), first = 0;
+			c->n_pages[g][i] = n;
 			while (first < n && known[first] == now[first])
 				first++;
 			while (n > first && known[n - 1] == now[n - 1])
@@ -489,6 +527,11 @@ static int put_step(struct program *p, const struct step *s, int64_t t)
 {
 	const struct block_layout *l = &p->cuda->at;
 	size_t n = (size_t)s->n_tokens, rest = (size_t)(t - s->n_tokens);
+	int32_t *from = host(p, l->from);
+	if (s->from)
+		memcpy(from, s->from, n * sizeof *from);
+	for (int64_t i = s->from ? s->n_tokens : 0; i < t; i++)
+		from[i] = -1;
 	int32_t *ids = host(p, l->ids), *position = host(p, l->position), *rope_len = host(p, l->rope_len);
 	memcpy(ids, s->ids, n * sizeof *ids);
 	memcpy(position, s->position, n * sizeof *position);
@@ -551,7 +594,7 @@ static bool put_lists(struct program *p, const struct sample_wish *w, struct lis
 	return true;
 }
 
-/* As many of n wishes as fit, with greedy rows behind them up to the bucket; returns how many. */
+/* As many of n wishes as fit, with rows that ask nothing behind them up to the bucket; returns how many. */
 static int64_t put_wishes(struct program *p, const struct sample_wish *wishes, int64_t n)
 {
 	struct program_cuda *c = p->cuda;
@@ -561,21 +604,11 @@ static int64_t put_wishes(struct program *p, const struct sample_wish *wishes, i
 	int64_t most = n < p->config.max_rows ? n : p->config.max_rows, count = 0;
 	for (; count < most; count++) {
 		const struct sample_wish *w = &wishes[count];
-		struct sample_row row = { .position = w->position, .tokens_at = -1, .logits_row = (int32_t)count,
-					  .want_logprob = w->want_logprob, .top_p = 1, .repetition_penalty = 1 };
-		if (w->params) {
-			const struct sample_params *s = w->params;
-			row.temperature = s->temperature;
-			row.top_p = s->top_p;
-			row.min_p = s->min_p;
-			row.repetition_penalty = s->repetition_penalty;
-			row.presence_penalty = s->presence_penalty;
-			row.frequency_penalty = s->frequency_penalty;
-			row.top_k = s->top_k;
-			row.seed = s->seed;
-			row.n_prompt = (int32_t)w->n_prompt;
-			row.n_known = (int32_t)w->n_known;
-		}
+		struct sample_row row = { .position = w->position, .logits_row = (int32_t)count,
+					  .want_logprob = w->want_logprob, .no_choice = !w->params,
+					  .n_prompt = (int32_t)w->n_prompt, .n_known = (int32_t)w->n_known };
+		if (w->params)
+			row.params = *w->params;
 		if (!put_lists(p, w, &lists, &row)) {
 			CHECK(count > 0);
 			break;
@@ -586,7 +619,7 @@ static int64_t put_wishes(struct program *p, const struct sample_wish *wishes, i
 	int64_t launched = launched_for(p, count);
 	for (int64_t i = count; i < launched; i++) {
 		rows[i] = 0;
-		out[i] = (struct sample_row){ .tokens_at = -1, .logits_row = (int32_t)i, .top_p = 1, .repetition_penalty = 1 };
+		out[i] = (struct sample_row){ .logits_row = -1 };
 	}
 	if (lists.n_tokens)
 		gpu_upload(p->gpu, c->tokens, c->host_tokens, (size_t)lists.n_tokens * sizeof *c->tokens);
@@ -595,21 +628,31 @@ static int64_t put_wishes(struct program *p, const struct sample_wish *wishes, i
 
 static void upload_block(struct program *p)
 {
-	gpu_upload(p->gpu, p->cuda->device, p->cuda->host, p->cuda->at.bytes);
+	gpu_upload(p->gpu, p->cuda->device, p->cuda->host[p->cuda->turn], p->cuda->at.bytes);
 }
 
 /* ---- Running ---- */
 
-/* Gives out what was chosen for `count` wishes. */
+/* The results of `count` rows on their way to the host. */
+static void enqueue_results(struct program *p, int64_t count)
+{
+	struct program_cuda *c = p->cuda;
+	gpu_download(p->gpu, c->host_results[c->turn], c->results, (size_t)count * sizeof *c->results);
+	gpu_event_record(p->gpu, c->chosen[c->turn]);
+	c->turn = !c->turn;
+	c->n_under_way++;
+}
+
+/* Waits for the results that were enqueued first, and gives them out. */
 static int give(struct program *p, const struct sample_wish *wishes, int64_t count, sample_take_fn *take, void *user)
 {
 	struct program_cuda *c = p->cuda;
-	gpu_download(p->gpu, c->host_results, c->results, (size_t)count * sizeof *c->results);
-	TRY(gpu_sync(p->gpu));
+	int turn = c->n_under_way == 2 ? c->turn : !c->turn;
+	c->n_under_way--;
+	TRY(gpu_event_wait(p->gpu, c->chosen[turn]));
 	for (int64_t i = 0; i < count; i++) {
-		const struct sample_result *r = &c->host_results[i];
-		struct sample_choice choice = { .id = wishes[i].params ? r->id : -1, .max = r->max, .log_sum = r->log_sum,
-						.logprob = r->logprob };
+		const struct sample_result *r = &c->host_results[turn][i];
+		struct sample_choice choice = { .id = r->id, .max = r->max, .log_sum = r->log_sum, .logprob = r->logprob };
 		if (wishes[i].want_logits) {
 			const float *logits = (const float *)start(p, p->logits) + i * p->n_vocab;
 			gpu_download(p->gpu, c->host_logits, logits, (size_t)p->n_vocab * sizeof *logits);
@@ -621,13 +664,14 @@ static int give(struct program *p, const struct sample_wish *wishes, int64_t cou
 	return VB_OK;
 }
 
-int program_cuda_step(struct program *p, const struct step *s, const struct sample_wish *wishes, int64_t n,
-		      sample_take_fn *take, void *user)
+/* Enqueues a step and the choices for as many of its wishes as fit; *count says for how many. */
+static int enqueue_step(struct program *p, const struct step *s, const struct sample_wish *wishes, int64_t n, int64_t *count)
 {
 	struct program_cuda *c = p->cuda;
 	int64_t t = launched_for(p, s->n_tokens);
 	TRY(put_step(p, s, t));
-	int64_t count = put_wishes(p, wishes, n), rows = count ? launched_for(p, count) : 0;
+	*count = put_wishes(p, wishes, n);
+	int64_t rows = *count ? launched_for(p, *count) : 0;
 	put_tables(p, s);
 	upload_block(p);
 	int64_t graph = t == rows && t <= most_rounded(p) ? index_of_bucket(t) : c->n_graphs;
@@ -640,12 +684,43 @@ int program_cuda_step(struct program *p, const struct step *s, const struct samp
 			launch_sampling(p, rows);
 		}
 	}
+	enqueue_results(p, *count);
+	return VB_OK;
+}
+
+int program_cuda_begin(struct program *p, const struct step *s, const struct sample_wish *wishes, int64_t n)
+{
+	int64_t count;
+	CHECK(p->cuda->n_under_way < 2 && n <= p->config.max_rows);
+	TRY(enqueue_step(p, s, wishes, n, &count));
+	CHECK(count == n);
+	return VB_OK;
+}
+
+int program_cuda_end(struct program *p, const struct sample_wish *wishes, int64_t n, sample_take_fn *take, void *user)
+{
+	CHECK(p->cuda->n_under_way > 0);
+	return give(p, wishes, n, take, user);
+}
+
+bool program_cuda_can_run_ahead(const struct program *p, const struct step *s)
+{
+	return p->cuda->n_under_way == 1 && s->n_tokens <= p->config.max_rows && tables_only_grow(p, s);
+}
+
+int program_cuda_step(struct program *p, const struct step *s, const struct sample_wish *wishes, int64_t n,
+		      sample_take_fn *take, void *user)
+{
+	int64_t count;
+	CHECK(p->cuda->n_under_way == 0);
+	TRY(enqueue_step(p, s, wishes, n, &count));
 	TRY(give(p, wishes, count, take, user));
 	for (int64_t done = count; done < n; done += count) {
 		count = put_wishes(p, wishes + done, n - done);
 		upload_block(p);
 		launch_head(p, launched_for(p, count));
 		launch_sampling(p, launched_for(p, count));
+		enqueue_results(p, count);
 		TRY(give(p, wishes + done, count, take, user));
 	}
 	return VB_OK;

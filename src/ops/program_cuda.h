@@ -24,6 +24,9 @@ int program_cuda_bind_random(struct program *p, struct team *team, uint64_t seed
 int program_cuda_allocate(struct program *p, const int64_t *n_pages);
 void program_cuda_destroy(struct program *p);
 
+int program_cuda_begin(struct program *p, const struct step *step, const struct sample_wish *wishes, int64_t n);
+int program_cuda_end(struct program *p, const struct sample_wish *wishes, int64_t n, sample_take_fn *take, void *user);
+bool program_cuda_can_run_ahead(const struct program *p, const struct step *step);
 int program_cuda_step(struct program *p, const struct step *step, const struct sample_wish *wishes, int64_t n,
 		      sample_take_fn *take, void *user);
 /* For tests: layers alone; logits of rows of the last step, on the host. */

@@ -32,7 +32,7 @@ struct op_cuda {
 
 /* Where a step's arrays stand in the block, in bytes from its start. */
 struct block_layout {
-	size_t ids, position, rope_len, rows, q_begin, kv_len, sample_rows, banned, slot[PROGRAM_MAX_GROUPS];
+	size_t ids, from, position, rope_len, rows, q_begin, kv_len, sample_rows, banned, slot[PROGRAM_MAX_GROUPS];
 	size_t *plan; /* [n_plans] */
 	size_t bytes;
 };
@@ -42,14 +42,20 @@ struct program_cuda {
 	struct attention_cuda **plans; /* [n_plans] */
 	struct sample_cuda *sample;
 	struct block_layout at;
-	unsigned char *host, *device; /* the block: pinned, and on the GPU */
+	/* The block on the GPU, and pinned: two, as a step may be written while the one before is under way. */
+	unsigned char *device, *host[2];
+	int turn;         /* whose turn the host's blocks and results are */
+	int n_under_way;  /* steps begun and not ended */
+	struct gpu_event *chosen[2];
+	struct take_ids_cuda take_ids;
 	/* Page tables, [max_seqs, table_width] each: what the GPU has, on both sides. */
 	int32_t *host_table[PROGRAM_MAX_GROUPS], *table[PROGRAM_MAX_GROUPS];
 	int64_t table_width;
+	int64_t *n_pages[PROGRAM_MAX_GROUPS]; /* [max_seqs] entries that the last step looks at */
 	/* Known tokens of rows with penalties. */
 	int32_t *host_tokens, *tokens;
 	int64_t max_tokens;
-	struct sample_result *host_results, *results; /* [max_rows] */
+	struct sample_result *host_results[2], *results; /* [max_rows] */
 	float *host_logits; /* [max_logits, vocabulary]: rows that somebody wants on the host */
 	int64_t max_logits;
 	struct gpu_graph **graphs; /* [n_graphs], by the index of their bucket; NULL where there is none */

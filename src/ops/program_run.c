@@ -269,6 +269,22 @@ const float *program_head(struct program *p, struct team *team, const int32_t *r
 	return start(p, p->logits);
 }
 
+int program_begin(struct program *p, const struct step *step, const struct sample_wish *wishes, int64_t n)
+{
+	CHECK(p->gpu && step->n_tokens > 0);
+	return program_cuda_begin(p, step, wishes, n);
+}
+
+int program_end(struct program *p, const struct sample_wish *wishes, int64_t n, sample_take_fn *take, void *user)
+{
+	return program_cuda_end(p, wishes, n, take, user);
+}
+
+bool program_can_run_ahead(const struct program *p, const struct step *step)
+{
+	return p->gpu && program_cuda_can_run_ahead(p, step);
+}
+
 int program_step(struct program *p, struct team *team, const struct step *step, const struct sample_wish *wishes,
 		 int64_t n, sample_take_fn *take, void *user)
 {
