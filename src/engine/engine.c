@@ -123,7 +123,15 @@ static int take_memory(struct vb_engine *e)
 	e->viewed = mem_calloc(2 * seqs, sizeof *e->viewed);
 	e->drafting = mem_calloc(seqs, sizeof *e->drafting);
 	e->items = mem_calloc(seqs, sizeof *e->items);
-	return e->wishes && e->view && e->decision && e->viewed && e->drafting && e->items ? VB_OK : VB_ENOMEM;
+	struct flight *flights[] = { &e->flight, &e->next_flight };
+	for (int i = 0; i < 2; i++) {
+		flights[i]->requests = mem_calloc(seqs, sizeof *flights[i]->requests);
+		flights[i]->wishes = mem_calloc(seqs, sizeof *flights[i]->wishes);
+		if (!flights[i]->requests || !flights[i]->wishes)
+			return VB_ENOMEM;
+	}
+	e->from = mem_calloc(seqs, sizeof *e->from);
+	return e->from && e->wishes && e->view && e->decision && e->viewed && e->drafting && e->items ? VB_OK : VB_ENOMEM;
 }
 
 static void destroy(struct vb_engine *e)
@@ -141,6 +149,11 @@ static void destroy(struct vb_engine *e)
 	team_destroy(&e->team);
 	mem_free(e->model_dir);
 	mem_free(e->wishes);
+	mem_free(e->flight.requests);
+	mem_free(e->flight.wishes);
+	mem_free(e->next_flight.requests);
+	mem_free(e->next_flight.wishes);
+	mem_free(e->from);
 	mem_free(e->view);
 	mem_free(e->decision);
 	mem_free(e->viewed);

@@ -90,6 +90,13 @@ void stopper_drop(struct stopper *s, size_t n);
 
 struct request; /* requests.h */
 
+/* A step of plain decoding that is under way on a GPU: a token each. A request that ends meanwhile is NULL. */
+struct flight {
+	struct request **requests; /* [max_batch] */
+	struct sample_wish *wishes; /* likewise */
+	int64_t n; /* 0: none is under way */
+};
+
 /* Most sequences in a step: what arrays on the stack may count on. */
 #define ENGINE_MAX_BATCH 1024
 
@@ -133,6 +140,9 @@ struct vb_engine {
 	int64_t n_guesses;
 	double propose_s;
 	struct sample_wish *wishes; /* [max tokens] */
+	/* A GPU's step under way, and room for the one behind it. */
+	struct flight flight, next_flight;
+	int32_t *from; /* [max_batch] */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* the inbox, a finished step, a stopping thread */

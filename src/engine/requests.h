@@ -54,6 +54,7 @@ struct request {
 	int ending_rc;
 	char message[512];
 	int64_t first_row;            /* index of its first token in the step */
+	int64_t n_ahead;              /* 1 where a step is under way for the token behind the one that this step gives */
 
 	/* What came of it. */
 	struct vb_result result;

@@ -189,8 +189,10 @@ static int build_program(struct setup *s, int64_t context)
 		.max_rows = 64, .context = context, .page_size = s->page_size,
 		.max_decode = s->max_batch * (1 + s->max_draft), .graph = s->options.graph,
 	};
-	if (s->gpu >= 0)
+	if (s->gpu >= 0) {
 		config.max_rows = cuda_rows(config.max_decode);
+		config.gpu_facts = &s->facts.gpu[s->gpu];
+	}
 	TRY(program_create(&s->program, &config));
 	TRY(model_build(s->program, s->config));
 	s->pick_rc = program_pick(s->program);

@@ -82,6 +82,7 @@ static void end_cancelled(struct vb_engine *e)
 
 void engine_end_all(struct vb_engine *e, int rc)
 {
+	engine_end_flight(e);
 	take_inbox(e);
 	for (struct request *r = e->requests; r; r = r->next)
 		if (r->state != REQUEST_ENDED)
@@ -284,6 +285,8 @@ static void take(void *user, const struct sample_wish *wish, const struct sample
 {
 	(void)user;
 	struct request *r = wish->owner;
+	if (!r)
+		return; /* ended since */
 	int64_t token = r->n_computed + wish->row - r->first_row;
 	if (r->ending)
 		return;
@@ -342,11 +345,11 @@ static void learn(struct vb_engine *e, struct request *r)
 		e->stats.accepted_at[i]++;
 }
 
-static void settle(struct vb_engine *e, int64_t n)
+static void settle(struct vb_engine *e, struct request **requests, int64_t n)
 {
 	for (int64_t i = 0; i < n; i++) {
-		struct request *r = e->viewed[i];
-		if (r->n_step == 0)
+		struct request *r = requests[i];
+		if (!r || r->n_step == 0)
 			continue;
 		e->stats.tokens += r->n_step;
 		learn(e, r);
@@ -355,7 +358,7 @@ static void settle(struct vb_engine *e, int64_t n)
 		if (r->ending && r->n_computed > r->n_known)
 			r->n_computed = r->n_known;
 		kv_seq_commit(e->kv, r->seq, r->tokens, r->n_computed);
-		kv_seq_truncate(e->kv, r->seq, r->n_computed);
+		kv_seq_truncate(e->kv, r->seq, r->n_computed + r->n_ahead);
 		if (r->ending)
 			end(r, r->ending_rc);
 	}
@@ -369,17 +372,170 @@ void engine_show(struct vb_engine *e)
 	pthread_mutex_unlock(&e->shown_lock);
 }
 
-bool engine_run_step(struct vb_engine *e)
+/* ---- Running ahead ----
+ *
+ * On a GPU a step of plain decoding is begun before the tokens of the one before it are known on the host: the GPU takes them
+ * from where it chose them. So it need not wait while the host gives out text, looks for ends and plans. Whoever
+ * turns out to have ended was computed once more than needed; nobody looks at that. Anything but plain decoding
+ * (somebody arrives, is cancelled, guesses, wants logits, has penalties, lacks a page) waits for the step under way.
+ */
+
+/* Whether a step of the device can be left under way with this request in it. */
+static bool decodes_plainly(const struct request *r)
 {
-	take_inbox(e);
-	end_cancelled(e);
-	e->propose_s = 0;
-	e->n_guesses = 0;
-	propose(e);
-	int64_t n = decide(e);
-	fill_batch(e, n);
+	return r->state == REQUEST_RUNNING && !r->ending && !r->penalised && !r->n_top && !r->result.prompt_tokens &&
+	       r->n_known - r->n_computed == 1 && r->n_known >= r->n_prompt;
+}
+
+/* Whether the step just planned is nothing but every request's next token. */
+static bool is_plain(const struct vb_engine *e, int64_t n, int64_t n_wishes)
+{
+	if (!e->gpu || e->max_draft > 0 || n_wishes == 0 || n_wishes != e->batch->n_tokens ||
+	    n_wishes > program_get_config(e->setup.program)->max_rows)
+		return false;
+	for (int64_t i = 0; i < n; i++)
+		if (e->viewed[i]->n_step != 1 || !decodes_plainly(e->viewed[i]))
+			return false;
+	return true;
+}
+
+static void forget(struct flight *f)
+{
+	f->n = 0;
+}
+
+/* Leaves the planned step under way. */
+static int begin(struct vb_engine *e, int64_t n_wishes)
+{
+	struct flight *f = &e->flight;
+	TRY(batch_begin(e->batch, NULL, e->wishes, n_wishes));
+	f->n = n_wishes;
+	for (int64_t i = 0; i < f->n; i++) {
+		f->requests[i] = e->wishes[i].owner;
+		f->wishes[i] = e->wishes[i];
+	}
+	return VB_OK;
+}
+
+/* Whether anybody wants something else than the next token. */
+static bool somebody_waits(struct vb_engine *e)
+{
+	pthread_mutex_lock(&e->lock);
+	bool waits = e->inbox != NULL || e->closing;
+	pthread_mutex_unlock(&e->lock);
+	if (waits || atomic_load(&e->cancel_all))
+		return true;
+	for (struct request *r = e->requests; r; r = r->next)
+		if (r->state == REQUEST_WAITING || atomic_load(&r->cancelled))
+			return true;
+	return false;
+}
+
+/* Whether a token may be wanted behind the one under way. */
+static bool goes_on(const struct request *r)
+{
+	return r && (int64_t)r->result.n_ids + 1 < r->max_tokens;
+}
+
+/* Begins the step behind the one under way, for all of it that goes on; returns whether it did. */
+static bool begin_ahead(struct vb_engine *e, const struct flight *now, struct flight *next)
+{
+	next->n = 0;
+	if (somebody_waits(e))
+		return false;
+	/* Room first, for all: what was reserved in vain goes back when the step under way is settled. */
+	for (int64_t i = 0; i < now->n; i++)
+		if (goes_on(now->requests[i]) &&
+		    kv_seq_reserve(e->kv, now->requests[i]->seq, now->requests[i]->n_known + 1) != VB_OK)
+			return false;
+	batch_clear(e->batch);
+	for (int64_t i = 0; i < now->n; i++) {
+		struct request *r = now->requests[i];
+		if (!goes_on(r))
+			continue;
+		const int32_t *tables[KV_MAX_GROUPS], unknown = 0;
+		for (int g = 0; g < e->limits.n_groups; g++)
+			tables[g] = kv_seq_table(e->kv, r->seq, g);
+		int64_t row = batch_add(e->batch, &unknown, 1, r->n_known, r->n_prompt, tables);
+		request_wish(r, r->n_known, row, false, &next->wishes[next->n]);
+		e->from[next->n] = (int32_t)i;
+		next->requests[next->n++] = r;
+	}
+	if (next->n == 0 || !batch_can_run_ahead(e->batch) ||
+	    batch_begin(e->batch, e->from, next->wishes, next->n) != VB_OK)
+		next->n = 0;
+	for (int64_t i = 0; i < next->n; i++)
+		next->requests[i]->n_ahead = 1;
+	return next->n > 0;
+}
+
+/* Waits for a step under way and takes what it chose. */
+static void finish(struct vb_engine *e, struct flight *f)
+{
+	for (int64_t i = 0; i < f->n; i++) {
+		struct request *r = f->requests[i];
+		f->wishes[i].owner = r;
+		if (!r)
+			continue;
+		r->n_step = 1;
+		r->n_step_draft = r->n_put = r->n_taken = 0;
+		r->first_row = f->wishes[i].row;
+		r->ending = false;
+	}
+	int rc = program_end(e->setup.program, f->wishes, f->n, take, NULL);
+	for (int64_t i = 0; rc != VB_OK && i < f->n; i++)
+		if (f->requests[i])
+			mark_ending(f->requests[i], rc);
+	e->stats.steps++;
+	settle(e, f->requests, f->n);
+}
+
+/* Requests that have ended are no longer of the step. */
+static void leave_ended(struct flight *f)
+{
+	for (int64_t i = 0; i < f->n; i++)
+		if (f->requests[i] && f->requests[i]->state == REQUEST_ENDED)
+			f->requests[i] = NULL;
+}
+
+static bool nobody_left(const struct flight *f)
+{
+	for (int64_t i = 0; i < f->n; i++)
+		if (f->requests[i])
+			return false;
+	return true;
+}
+
+/* Ends the step under way, having begun the next where that can be. */
+static void run_ahead(struct vb_engine *e)
+{
+	struct flight now = e->flight;
+	e->flight = e->next_flight;
+	for (int64_t i = 0; i < now.n; i++)
+		if (now.requests[i])
+			now.requests[i]->n_ahead = 0;
+	(void)begin_ahead(e, &now, &e->flight);
+	finish(e, &now);
+	forget(&now);
+	leave_ended(&e->flight);
+	if (e->flight.n && nobody_left(&e->flight)) {
+		finish(e, &e->flight);
+		forget(&e->flight);
+	}
+	e->next_flight = now; /* its arrays */
+}
+
+void engine_end_flight(struct vb_engine *e)
+{
+	if (e->flight.n)
+		finish(e, &e->flight);
+	forget(&e->flight);
+}
+
+/* A step as planned, from begin to end. */
+static void run_planned(struct vb_engine *e, int64_t n, int64_t n_wishes)
+{
 	double start = clock_s();
-	int64_t n_wishes = make_wishes(e, n);
 	int rc = batch_run(e->batch, e->team, e->wishes, n_wishes, take, NULL);
 	if (rc != VB_OK)
 		fail_all(e, n, rc);
@@ -388,7 +544,25 @@ bool engine_run_step(struct vb_engine *e)
 		if (e->max_draft > 0)
 			spec_learn_cost(e->spec, e->batch->n_tokens, clock_s() - start, e->n_guesses, e->propose_s);
 	}
-	settle(e, n);
+	settle(e, e->viewed, n);
+}
+
+bool engine_run_step(struct vb_engine *e)
+{
+	if (!e->flight.n) {
+		take_inbox(e);
+		end_cancelled(e);
+		e->propose_s = 0;
+		e->n_guesses = 0;
+		propose(e);
+		int64_t n = decide(e);
+		fill_batch(e, n);
+		int64_t n_wishes = make_wishes(e, n);
+		if (!is_plain(e, n, n_wishes) || begin(e, n_wishes) != VB_OK)
+			run_planned(e, n, n_wishes);
+	}
+	if (e->flight.n)
+		run_ahead(e);
 	engine_show(e);
 	return sweep(e);
 }

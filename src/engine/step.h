@@ -18,6 +18,9 @@ uint64_t engine_enqueue(struct vb_engine *e, struct request *r);
 /* Shows the counters as they are now to vb_engine_stats. By whoever drives. */
 void engine_show(struct vb_engine *e);
 
+/* Waits for a step that is under way on a GPU, and takes what it chose. */
+void engine_end_flight(struct vb_engine *e);
+
 /* Ends every request: when the engine closes. */
 void engine_end_all(struct vb_engine *e, int rc);
 

@@ -97,15 +97,35 @@ int64_t batch_add(struct batch *b, const int32_t *ids, int64_t n, int64_t first,
 	return begin;
 }
 
+static struct step step_of(const struct batch *b, struct step_group *groups)
+{
+	for (int g = 0; g < b->n_groups; g++)
+		groups[g] = (struct step_group){ b->slot[g], b->page_table[g], b->table_width };
+	return (struct step){
+		.n_tokens = b->n_tokens, .n_seqs = b->n_seqs, .ids = b->ids, .position = b->position,
+		.rope_len = b->rope_len, .q_begin = b->q_begin, .kv_len = b->kv_len, .groups = groups,
+	};
+}
+
 int batch_run(struct batch *b, struct team *team, const struct sample_wish *wishes, int64_t n, sample_take_fn *take,
 	      void *user)
 {
 	struct step_group groups[PROGRAM_MAX_GROUPS];
-	for (int g = 0; g < b->n_groups; g++)
-		groups[g] = (struct step_group){ b->slot[g], b->page_table[g], b->table_width };
-	struct step step = {
-		.n_tokens = b->n_tokens, .n_seqs = b->n_seqs, .ids = b->ids, .position = b->position,
-		.rope_len = b->rope_len, .q_begin = b->q_begin, .kv_len = b->kv_len, .groups = groups,
-	};
+	struct step step = step_of(b, groups);
 	return program_step(b->program, team, &step, wishes, n, take, user);
+}
+
+int batch_begin(struct batch *b, const int32_t *from, const struct sample_wish *wishes, int64_t n)
+{
+	struct step_group groups[PROGRAM_MAX_GROUPS];
+	struct step step = step_of(b, groups);
+	step.from = from;
+	return program_begin(b->program, &step, wishes, n);
+}
+
+bool batch_can_run_ahead(const struct batch *b)
+{
+	struct step_group groups[PROGRAM_MAX_GROUPS];
+	struct step step = step_of(b, groups);
+	return program_can_run_ahead(b->program, &step);
 }

@@ -34,4 +34,9 @@ int64_t batch_add(struct batch *b, const int32_t *ids, int64_t n, int64_t first,
 int batch_run(struct batch *b, struct team *team, const struct sample_wish *wishes, int64_t n, sample_take_fn *take,
 	      void *user);
 
+/* program_begin over what was added: `from` as in struct step. program_end ends it. */
+int batch_begin(struct batch *b, const int32_t *from, const struct sample_wish *wishes, int64_t n);
+/* program_can_run_ahead with what was added. */
+bool batch_can_run_ahead(const struct batch *b);
+
 #endif

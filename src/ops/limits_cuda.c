@@ -1,7 +1,7 @@
 #include "ops/cuda_ops.h"
 
 #include "base/status.h"
-#include "kernels/cuda/common/limits.h"
+#include "kernels/ops/limits_cuda.h"
 
 enum { THREADS = 256, BLOCKS_PER_SM = 4, ROUNDS = 4096 };
 

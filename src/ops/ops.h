@@ -29,6 +29,7 @@
 #define NO_ID (-1)
 
 struct program;
+struct hw_gpu;
 
 /* What a program runs on and with: the same facts decide for every operation. */
 struct program_config {
@@ -44,6 +45,7 @@ struct program_config {
 	/* A GPU's: most tokens of a step that decodes and verifies, which is captured as graphs where `graph`. */
 	int64_t max_decode;
 	bool graph;
+	const struct hw_gpu *gpu_facts; /* borrowed as long as the program lives */
 };
 
 int program_create(struct program **out, const struct program_config *config);

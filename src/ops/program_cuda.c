@@ -91,7 +91,7 @@ uint64_t program_cuda_workspace(const struct program *p)
 			 sample_cuda_bytes(p->config.max_rows, p->n_vocab) +
 			 (uint64_t)(p->n_groups * p->config.max_seqs * limits.table_width) * sizeof(int32_t);
 	for (int64_t i = 0; i < p->n_plans; i++)
-		bytes += attention_cuda_bytes_for(p->plans[i].row, &p->plans[i].request, &limits);
+		bytes += attention_cuda_bytes_for(p->config.gpu_facts, p->plans[i].row, &p->plans[i].request, &limits);
 	return bytes;
 }
 
@@ -545,7 +545,10 @@ static int put_step(struct program *p, const struct step *s, int64_t t)
 		for (size_t i = n; i < n + rest; i++)
 			slot[i] = -1;
 	}
-	memcpy(host(p, l->q_begin), s->q_begin, (size_t)(s->n_seqs + 1) * sizeof *s->q_begin);
+	int32_t *q_begin = host(p, l->q_begin);
+	memcpy(q_begin, s->q_begin, (size_t)(s->n_seqs + 1) * sizeof *q_begin);
+	for (int64_t i = s->n_seqs + 1; i <= p->config.max_seqs; i++)
+		q_begin[i] = q_begin[s->n_seqs];
 	memcpy(host(p, l->kv_len), s->kv_len, (size_t)s->n_seqs * sizeof *s->kv_len);
 	for (int64_t i = 0; i < p->n_plans; i++)
 		TRY(attention_cuda_plan(p->cuda->plans[i], host(p, l->plan[i]), s->n_seqs, s->q_begin, s->kv_len));

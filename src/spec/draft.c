@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include "hw/gpu.h"
 
 struct draft {
 	struct model_config *config;
@@ -71,8 +72,10 @@ static int create(struct draft *d, struct team *team, const struct spec_config *
 		.max_rows = c->max_seqs < 32 ? c->max_seqs : 32, .context = c->context, .page_size = c->page_size,
 		.max_decode = c->max_seqs, .graph = c->graph,
 	};
-	if (c->gpu)
+	if (c->gpu) {
 		pc.max_rows = c->max_seqs + c->max_seqs / 2 + 1;
+		pc.gpu_facts = gpu_facts(c->gpu);
+	}
 	TRY(program_create(&d->program, &pc));
 	TRY(model_build(d->program, d->config));
 	TRY(program_pick(d->program));

@@ -84,6 +84,7 @@ static int runner_open(struct runner *r, const char *dir, const struct way *way,
 	struct program_config pc = {
 		.compute = way->compute, .isa = way->isa, .n_threads = way->n_threads, .max_tokens = way->chunk,
 		.max_seqs = 1, .max_rows = 8, .context = max_len, .page_size = way->page_size,
+		.gpu_facts = gpu ? gpu_facts(gpu) : NULL,
 	};
 	TRY(program_create(&r->program, &pc));
 	TRY(model_build(r->program, r->config));

@@ -1,6 +1,6 @@
 // limits.cu - what the GPU's matrix units can do at most through mma.sync: products of 16-bit pairs, sums in f32, everything in
 // registers. For benchmarks alone.
-#include "kernels/cuda/common/limits.h"
+#include "kernels/ops/limits_cuda.h"
 
 // Independent sums a warp has under way: enough to hide an instruction behind others.
 #define CHAINS 8

@@ -1,6 +1,6 @@
-/* limits.h - arguments of limits.cu: every warp makes rounds * LIMITS_CUDA_FLOPS operations. */
-#ifndef KERNELS_CUDA_LIMITS_H
-#define KERNELS_CUDA_LIMITS_H
+/* limits_cuda.h - arguments of limits.cu: every warp makes rounds * LIMITS_CUDA_FLOPS operations. */
+#ifndef KERNELS_LIMITS_CUDA_H
+#define KERNELS_LIMITS_CUDA_H
 
 #include <stdint.h>
 
