@@ -359,3 +359,45 @@ int gpu_bench_attention(struct gpu_bench *b, const struct vb_bench_attention_spe
 	attention_cuda_destroy(b->gpu, &r.kernel);
 	return rc;
 }
+
+/* ---- The memory's speed, beside a model ---- */
+
+/* Half of what is free, at most. */
+static int copy_bytes(struct gpu *g, size_t *bytes)
+{
+	uint64_t available, total;
+	TRY(gpu_memory(g, &available, &total));
+	*bytes = available / 4 < COPY_BYTES ? (size_t)(available / 4) : COPY_BYTES;
+	return VB_OK;
+}
+
+int gpu_copy_speed(struct gpu *g, double *bytes_s)
+{
+	struct gpu_event *begin = NULL, *end = NULL;
+	void *from = NULL, *to = NULL;
+	double figures[LIMIT_REPEAT];
+	size_t bytes = 0;
+	int rc;
+	TRY_TO(out, copy_bytes(g, &bytes));
+	TRY_TO(out, gpu_alloc(g, &from, bytes, "measuring the memory"));
+	TRY_TO(out, gpu_alloc(g, &to, bytes, "measuring the memory"));
+	TRY_TO(out, gpu_event_create(g, &begin));
+	TRY_TO(out, gpu_event_create(g, &end));
+	gpu_fill(g, from, 0x3c, bytes);
+	gpu_copy(g, to, from, bytes);
+	for (int i = 0; i < LIMIT_REPEAT; i++) {
+		gpu_event_record(g, begin);
+		gpu_copy(g, to, from, bytes);
+		gpu_event_record(g, end);
+		TRY_TO(out, gpu_sync(g));
+		figures[i] = 2.0 * (double)bytes / (gpu_event_ms(g, begin, end) / 1e3);
+	}
+	*bytes_s = spread_of(figures, LIMIT_REPEAT).median;
+	rc = VB_OK;
+out:
+	gpu_event_destroy(g, &begin);
+	gpu_event_destroy(g, &end);
+	gpu_free(g, from);
+	gpu_free(g, to);
+	return rc;
+}

@@ -15,6 +15,9 @@ struct gpu_bench {
 	double bf16_flops_s, f16_flops_s; /* through mma.sync, in registers */
 };
 
+/* Bytes a second that a large copy on the GPU reads and writes. Takes memory for it, and gives it back. */
+int gpu_copy_speed(struct gpu *g, double *bytes_s);
+
 int gpu_bench_create(struct gpu_bench *b, int index);
 void gpu_bench_destroy(struct gpu_bench *b);
 /* Fills in the limits: before anything that compares with them. */
