@@ -1,4 +1,5 @@
 /* bench.c - how fast the model runs on this machine, and how fast its memory would let it run. */
+#include "bench_gpu.h"
 #include "step.h"
 
 #include "base/clock.h"
@@ -281,7 +282,10 @@ int vb_bench_model(struct vb_engine *e, const struct vb_bench_spec *s, char **js
 	TRY_TO(out, prepare_decode(&b));
 	/* The memory's speed swings with the neighbours: it is measured between the runs that it is compared with. */
 	for (int i = 0; i < s->repeat; i++) {
-		bandwidth[i] = bench_read_bandwidth(e->team, 3);
+		if (e->gpu)
+			TRY_TO(out, gpu_copy_speed(e->gpu, &bandwidth[i]));
+		else
+			bandwidth[i] = bench_read_bandwidth(e->team, 3);
 		TRY_TO(out, bench_decode(&b, &decode[i]));
 	}
 	struct spread d = spread_of(decode, s->repeat), w = spread_of(bandwidth, s->repeat);
