@@ -45,11 +45,13 @@ enum kind {
 	KIND_PREEMPTION, /* in a schedule with preemptions */
 	KIND_CANCEL,     /* neighbours were cancelled */
 	KIND_SAMPLED,    /* temperature above 0 */
+	KIND_GRAPH,      /* its steps ran as CUDA graphs */
 	KIND_COUNT
 };
 
 static const char *const kind_names[KIND_COUNT] = {
 	"batch", "arrival", "chunk", "page", "threads", "ngram", "draft", "cache_hit", "preemption", "cancel", "sampled",
+	"graph",
 };
 
 /* ---- A request, and what came of it ---- */
@@ -165,16 +167,20 @@ static int64_t pages_of_longest(const struct crowd *c, int64_t page_size)
 }
 
 static void make_options(struct dice *d, const struct prove_spec *spec, struct crowd *c, int64_t context,
-			 uint64_t kv_per_token)
+			 uint64_t kv_per_token, bool gpu)
 {
 	struct vb_options *o = &c->options;
 	*o = *spec->options;
 	o->context = context;
 	o->page_size = (int64_t)1 << roll(d, 8);
+	/* Pages of fewer tokens are served by other kernels of a GPU: another family, with bits of its own. */
+	if (gpu && o->page_size < 8)
+		o->page_size = 8;
 	o->prefill_chunk = roll(d, 3) ? 1 + roll(d, 256) : 1 + roll(d, 8);
 	o->max_batch = (int64_t)1 << roll(d, 7);
 	o->threads = roll(d, 2) ? 1 : spec->options->threads;
 	o->prefix_cache = roll(d, 4) != 0;
+	o->graph = gpu && roll(d, 3) != 0;
 	o->draft_tokens = (int)roll(d, 10) - 1; /* -1: auto; 0..8 */
 	o->speculate = "none";
 	switch (roll(d, 3)) {
@@ -297,6 +303,7 @@ static void kinds_of(const struct crowd *c, const struct subject *s, bool *kinds
 	kinds[KIND_THREADS] = o->threads != 1;
 	kinds[KIND_NGRAM] = s->result.proposed_tokens > 0 && strcmp(o->speculate, "ngram") == 0;
 	kinds[KIND_DRAFT] = s->result.proposed_tokens > 0 && strcmp(o->speculate, "draft") == 0;
+	kinds[KIND_GRAPH] = o->graph;
 	kinds[KIND_CACHE_HIT] = s->result.cached_tokens > 0;
 	kinds[KIND_PREEMPTION] = c->n_preemptions > 0;
 	kinds[KIND_CANCEL] = c->any_cancelled;
@@ -376,6 +383,8 @@ static int run_schedule(const struct prove_spec *spec, struct vb_engine *alone, 
 	int64_t n_vocab = json_integer_value(json_object_get(info, "vocabulary"));
 	int64_t context = json_integer_value(json_object_get(info, "context"));
 	uint64_t kv = (uint64_t)json_integer_value(json_object_get(json_object_get(info, "memory"), "kv_per_token"));
+	const char *device = json_string_value(json_object_get(info, "device"));
+	bool gpu = device && strcmp(device, "cpu") != 0;
 	int64_t longest = context - MAX_ANSWER - 1 < MAX_PROMPT ? context - MAX_ANSWER - 1 : MAX_PROMPT;
 	struct crowd c = { .n = 1 + (int)roll(&d, roll(&d, 4) ? 16 : MAX_CROWD) };
 	c.subject = mem_calloc((size_t)c.n, sizeof *c.subject);
@@ -383,7 +392,7 @@ static int run_schedule(const struct prove_spec *spec, struct vb_engine *alone, 
 		return VB_ENOMEM;
 	for (int i = 0; i < c.n; i++)
 		make_subject(&d, &c, i, n_vocab, longest);
-	make_options(&d, spec, &c, context, kv);
+	make_options(&d, spec, &c, context, kv, gpu);
 	int rc = run_crowd(&c, spec->model);
 	if (rc == VB_OK && spec->only_request >= c.n)
 		rc = status_fail(VB_EINVAL, __FILE__, __LINE__, "no such request: %lld: schedule %lld has %d",
