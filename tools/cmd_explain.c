@@ -103,7 +103,10 @@ static void print_layers(const json_t *layers)
 	json_array_foreach(layers, i, row) {
 		char words[256];
 		const char *backend = json_string_value(json_object_get(row, "backend"));
-		table_row(t, text_of(row, "layers"), text_of(row, "kind"), text_of(row, "use"),
+		char use[64];
+		const char *run = json_string_value(json_object_get(row, "run"));
+		snprintf(use, sizeof use, "%s%s%s", text_of(row, "use"), run ? ", " : "", run ? run : "");
+		table_row(t, text_of(row, "layers"), text_of(row, "kind"), use,
 			  backend ? backend : "NOTHING SERVES", request_words(json_object_get(row, "request"), words));
 		json_array_foreach(json_object_get(row, "refused"), k, refused) {
 			table_row(t, "", "", "");

@@ -113,10 +113,11 @@ static bool like_layers(const struct program *p, int64_t i, char *layers, size_t
 }
 
 /* One row a group of operations that ask the same and got the same; for attention, one a way of running, since a
- * device may serve each by another kernel. */
+ * device may serve each by another kernel. A GPU runs decode and verify steps as graphs, where that is on. */
 static json_t *choices(const struct program *p, const char *only)
 {
 	static const char *const attention_uses[] = { "prefill", "decode", "verify" };
+	const struct program_config *config = program_get_config(p);
 	json_t *rows = json_array();
 	for (int64_t i = 0; i < program_n_choices(p); i++) {
 		struct program_choice c;
@@ -132,6 +133,8 @@ static json_t *choices(const struct program *p, const char *only)
 						refusals(c.pick));
 			row = with_key(row, "backend",
 				       c.pick->row >= 0 ? json_string(c.pick->kernel) : json_null());
+			if (config->gpu_facts && n_uses == 3)
+				row = with_key(row, "run", json_string(u > 0 && config->graph ? "graph" : "eager"));
 			rows = with_item(rows, row);
 		}
 	}
