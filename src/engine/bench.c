@@ -1,4 +1,4 @@
-/* bench.c - how fast the model runs on this machine, and how fast its memory would let it run. */
+/* bench.c - how fast the model runs on this machine, and how fast its memory and its arithmetic would let it run. */
 #include "bench_gpu.h"
 #include "step.h"
 
@@ -6,12 +6,14 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/status.h"
+#include "ops/limits_measure.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define MAX_REPEAT 100
-#define MAX_THREADS 4096 /* as --threads allows */
+/* Limits are the best of so many runs. */
+#define LIMIT_RUNS 3
 
 /* ---- Figures ---- */
 
@@ -31,62 +33,6 @@ struct spread spread_of(double *figures, int n)
 json_t *spread_json(struct spread s)
 {
 	return json_pack("{s:f, s:f, s:f}", "median", s.median, "min", s.min, "max", s.max);
-}
-
-/* ---- Memory's limit ---- */
-
-#define READ_BYTES ((size_t)512 << 20)
-
-struct reading {
-	const uint64_t *data;
-	uint64_t sum[MAX_THREADS]; /* so that the compiler may not leave the reading out */
-};
-
-static void read_share(void *context, int index, int n_workers)
-{
-	struct reading *r = context;
-	int64_t begin, end;
-	team_share(READ_BYTES / sizeof *r->data, 64, index, n_workers, &begin, &end);
-	uint64_t a = 0, b = 0, c = 0, d = 0;
-	for (int64_t i = begin; i < end; i += 4) {
-		a += r->data[i];
-		b += r->data[i + 1];
-		c += r->data[i + 2];
-		d += r->data[i + 3];
-	}
-	r->sum[index] += a + b + c + d;
-}
-
-static void touch_share(void *context, int index, int n_workers)
-{
-	char *data = context;
-	int64_t begin, end;
-	team_share(READ_BYTES, 4096, index, n_workers, &begin, &end);
-	memset(data + begin, 1, (size_t)(end - begin));
-}
-
-double bench_read_bandwidth(struct team *team, int repeat)
-{
-	double figures[MAX_REPEAT];
-	if (repeat > MAX_REPEAT)
-		repeat = MAX_REPEAT;
-	void *data = mem_pages(READ_BYTES);
-	if (!data)
-		return 0;
-	team_run(team, touch_share, data);
-	struct reading r = { .data = data };
-	for (int i = 0; i < repeat; i++) {
-		double start = clock_s();
-		team_run(team, read_share, &r);
-		figures[i] = (double)READ_BYTES / (clock_s() - start);
-	}
-	/* The sum is of known bytes: a wrong one would mean that memory was not read. */
-	uint64_t sum = 0;
-	for (int i = 0; i < MAX_THREADS; i++)
-		sum += r.sum[i];
-	CHECK(sum == (uint64_t)repeat * (READ_BYTES / 8) * 0x0101010101010101u);
-	mem_free_pages(data, READ_BYTES);
-	return spread_of(figures, repeat).median;
 }
 
 /* ---- The model ---- */
@@ -263,6 +209,46 @@ static double bytes_per_step(const struct vb_engine *e, const struct vb_bench_sp
 	return (double)e->setup.memory.weights_per_token + (double)s->batch * per_layer * tokens;
 }
 
+/* Additions and multiplications of a prompt: by weights, and of each token with the keys and values in its sight. */
+static double prompt_flops(const struct vb_engine *e, const struct vb_bench_spec *s)
+{
+	const struct model_config *c = e->setup.config;
+	const struct program_memory *m = &e->setup.memory;
+	double n = (double)s->prompt_tokens, seen = 0;
+	for (int64_t i = 0; i < c->n_layers; i++) {
+		double w = c->window[i] && (double)c->window[i] < n ? (double)c->window[i] : n;
+		seen += w * (w + 1) / 2 + (n - w) * w;
+	}
+	double attention = seen * (double)(c->n_heads * 2 * c->head_dim);
+	return 2 * (n * (double)m->body_products + (double)m->head_products + attention);
+}
+
+/* Bytes a second of the memory that the weights are in. */
+static int measure_read(struct vb_engine *e, double *bytes_s)
+{
+	const struct limits_setup on = { .team = e->team, .isa = e->setup.isa, .memory = e->setup.facts.memory };
+	return e->gpu ? gpu_copy_speed(e->gpu, bytes_s) : limits_measure_read(&on, LIMIT_RUNS, bytes_s);
+}
+
+/* Operations a second on the compute type; 0 where that is not measured (GPUs: `bench limits` does). */
+static int measure_multiply(struct vb_engine *e, double *flops_s)
+{
+	const struct limits_setup on = { .team = e->team, .isa = e->setup.isa };
+	*flops_s = 0;
+	return e->gpu ? VB_OK : limits_measure_multiply(&on, e->setup.compute, LIMIT_RUNS, flops_s);
+}
+
+/* What arithmetic would allow a prompt, to the other limits. */
+static void add_prefill_limit(json_t *o, const struct vb_bench_spec *s, double flops_s, double flops, double tok_s)
+{
+	double limit = flops_s / flops * (double)s->prompt_tokens;
+	if (flops_s > 0)
+		json_object_update_new(json_object_get(o, "limit"),
+				       json_pack("{s:f, s:f, s:f, s:f}", "matrix_gflop_s", flops_s / 1e9,
+						 "flops_per_prompt", flops, "prefill_tok_s", limit, "prefill_fraction",
+						 tok_s / limit));
+}
+
 int vb_bench_model(struct vb_engine *e, const struct vb_bench_spec *s, char **json)
 {
 	if (!e || !s || !json)
@@ -272,31 +258,32 @@ int vb_bench_model(struct vb_engine *e, const struct vb_bench_spec *s, char **js
 	if (!engine_try_drive(e))
 		FAIL(VB_ESTATE, "engine busy: vb_bench_model: wait for the requests to end");
 	struct bench b = { .e = e, .s = s };
-	double prefill[MAX_REPEAT], first[MAX_REPEAT], decode[MAX_REPEAT], bandwidth[MAX_REPEAT];
-	double step_bytes = bytes_per_step(e, s);
+	double prefill[MAX_REPEAT], first[MAX_REPEAT], decode[MAX_REPEAT], bandwidth[MAX_REPEAT], rate[MAX_REPEAT];
+	double step_bytes = bytes_per_step(e, s), flops = prompt_flops(e, s);
 	int rc;
 	/* A first pass, not counted, reads the weights from the file and warms everything. */
 	TRY_TO(out, bench_prefill(e, s, &prefill[0], &first[0]));
-	for (int i = 0; i < s->repeat; i++)
-		TRY_TO(out, bench_prefill(e, s, &prefill[i], &first[i]));
-	TRY_TO(out, prepare_decode(&b));
-	/* The memory's speed swings with the neighbours: it is measured between the runs that it is compared with. */
+	/* What the machine gives swings with the neighbours: it is measured between the runs that it is compared with. */
 	for (int i = 0; i < s->repeat; i++) {
-		if (e->gpu)
-			TRY_TO(out, gpu_copy_speed(e->gpu, &bandwidth[i]));
-		else
-			bandwidth[i] = bench_read_bandwidth(e->team, 3);
+		TRY_TO(out, measure_multiply(e, &rate[i]));
+		TRY_TO(out, bench_prefill(e, s, &prefill[i], &first[i]));
+	}
+	TRY_TO(out, prepare_decode(&b));
+	for (int i = 0; i < s->repeat; i++) {
+		TRY_TO(out, measure_read(e, &bandwidth[i]));
 		TRY_TO(out, bench_decode(&b, &decode[i]));
 	}
-	struct spread d = spread_of(decode, s->repeat), w = spread_of(bandwidth, s->repeat);
-	double limit = w.median / step_bytes * (double)s->batch;
+	struct spread d = spread_of(decode, s->repeat);
+	double read = spread_of(bandwidth, s->repeat).median;
+	double limit = read / step_bytes * (double)s->batch;
 	json_t *o = json_pack("{s:I, s:I, s:I, s:I, s:i, s:o, s:o, s:o, s:{s:f, s:f, s:f, s:f}}", "prompt_tokens",
 			      (json_int_t)s->prompt_tokens, "decode_tokens", (json_int_t)s->decode_tokens, "batch",
 			      (json_int_t)s->batch, "depth", (json_int_t)s->depth, "repeat", s->repeat,
 			      "prefill_tok_s", spread_json(spread_of(prefill, s->repeat)), "first_token_s",
 			      spread_json(spread_of(first, s->repeat)), "decode_tok_s", spread_json(d), "limit",
-			      "memory_read_gb_s", w.median / 1e9, "bytes_per_step", step_bytes, "decode_tok_s", limit,
+			      "memory_read_gb_s", read / 1e9, "bytes_per_step", step_bytes, "decode_tok_s", limit,
 			      "decode_fraction", d.median / limit);
+	add_prefill_limit(o, s, spread_of(rate, s->repeat).median, flops, spread_of(prefill, s->repeat).median);
 	*json = o ? json_text(o) : NULL;
 	json_decref(o);
 	if (!*json)

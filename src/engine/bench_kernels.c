@@ -24,7 +24,8 @@ static int bench_create(struct bench *b, const struct vb_options *options)
 	*b = (struct bench){ 0 };
 	TRY(setup_machine(&b->setup, options, NULL));
 	TRY(team_create(&b->team, b->setup.n_threads));
-	int rc = limits_measure(b->team, b->setup.isa, b->setup.facts.memory, &b->limits);
+	const struct limits_setup on = { .team = b->team, .isa = b->setup.isa, .memory = b->setup.facts.memory };
+	int rc = limits_measure(&on, &b->limits);
 	if (rc != VB_OK)
 		team_destroy(&b->team);
 	return rc;

@@ -164,10 +164,6 @@ struct vb_engine {
 /* A path as JSON text; bytes that are no UTF-8 as question marks. NULL on ENOMEM. */
 json_t *path_json(const char *path);
 
-/* Bytes a second that the team reads from memory at best: the median of `repeat` passes over a buffer that no cache holds.
- * 0 where memory for it is not to be had. */
-double bench_read_bandwidth(struct team *team, int repeat);
-
 /* Minimum, median and maximum of n figures, which are sorted in place. */
 struct spread {
 	double median, min, max;

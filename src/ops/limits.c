@@ -83,70 +83,75 @@ static void fill_share(void *context, int index, int n_workers)
 }
 
 /* Seconds of the fastest of some runs. */
-static double fastest(struct team *team, struct work *w, int repeat)
+static double fastest(const struct limits_setup *s, struct work *w, int repeat)
 {
+	double (*now)(void) = s->now ? s->now : clock_s;
 	double best = 0;
 	for (int i = 0; i < repeat; i++) {
-		double start = clock_s();
-		team_run(team, run_share, w);
-		double took = clock_s() - start;
+		double start = now();
+		team_run(s->team, run_share, w);
+		double took = now() - start;
 		if (i == 0 || took < best)
 			best = took;
 	}
 	return best > 0 ? best : 1e-9;
 }
 
-int limits_measure_read(struct team *team, uint32_t isa, uint64_t memory, int repeat, double *bytes_s)
+int limits_measure_read(const struct limits_setup *s, int repeat, double *bytes_s)
 {
 	const struct limits_request r = { LIMITS_READ, DTYPE_F32 };
 	struct work w = { 0 };
 	struct pick pick;
-	TRY(limits_pick(isa, &r, NULL, &pick));
-	size_t bytes = memory / 4 < READ_MOST ? (size_t)(memory / 4) / LIMITS_GRAIN * LIMITS_GRAIN : READ_MOST;
+	TRY(limits_pick(s->isa, &r, NULL, &pick));
+	size_t bytes = s->memory / 4 < READ_MOST ? (size_t)(s->memory / 4) / LIMITS_GRAIN * LIMITS_GRAIN : READ_MOST;
 	if (bytes < READ_LEAST)
 		bytes = READ_LEAST;
 	void *data = mem_pages(bytes);
-	w.worker = mem_calloc((size_t)team_size(team), sizeof *w.worker);
+	w.worker = mem_calloc((size_t)team_size(s->team), sizeof *w.worker);
 	int rc = data && w.worker ? VB_OK : VB_ENOMEM;
 	if (rc == VB_OK) {
 		w.fn = limits_kernel(pick.row);
 		w.args = (struct limits_args){ .work = LIMITS_READ, .data = data, .bytes = bytes };
-		team_run(team, fill_share, &w);
-		*bytes_s = (double)bytes / fastest(team, &w, repeat);
+		team_run(s->team, fill_share, &w);
+		*bytes_s = (double)bytes / fastest(s, &w, repeat);
 	}
 	mem_free(w.worker);
 	mem_free_pages(data, bytes);
 	return rc;
 }
 
-static int measure_multiply(struct team *team, uint32_t isa, enum dtype type, struct work *w, double *flops_s)
+/* No row for the type: it is widened to f32. */
+static int pick_multiply(const struct limits_setup *s, enum dtype type, struct pick *pick)
 {
-	const struct limits_request r = { LIMITS_MULTIPLY, type };
+	const struct limits_request wanted = { LIMITS_MULTIPLY, type }, wide = { LIMITS_MULTIPLY, DTYPE_F32 };
+	if (limits_pick(s->isa, &wanted, NULL, pick) == VB_OK)
+		return VB_OK;
+	return limits_pick(s->isa, &wide, NULL, pick);
+}
+
+int limits_measure_multiply(const struct limits_setup *s, enum dtype type, int repeat, double *flops_s)
+{
 	struct pick pick;
-	TRY(limits_pick(isa, &r, NULL, &pick));
-	w->fn = limits_kernel(pick.row);
-	w->args = (struct limits_args){ .work = LIMITS_MULTIPLY, .x = 1, .w = 1, .rounds = ROUNDS };
-	double took = fastest(team, w, REPEATS), flops = 0;
-	for (int i = 0; i < team_size(team); i++)
-		flops += w->worker[i].result.flops;
+	TRY(pick_multiply(s, type, &pick));
+	struct work w = { .fn = limits_kernel(pick.row),
+			  .worker = mem_calloc((size_t)team_size(s->team), sizeof *w.worker) };
+	if (!w.worker)
+		return VB_ENOMEM;
+	w.args = (struct limits_args){ .work = LIMITS_MULTIPLY, .x = 1, .w = 1, .rounds = ROUNDS };
+	double took = fastest(s, &w, repeat), flops = 0;
+	for (int i = 0; i < team_size(s->team); i++)
+		flops += w.worker[i].result.flops;
 	*flops_s = flops / took;
+	mem_free(w.worker);
 	return VB_OK;
 }
 
-int limits_measure(struct team *team, uint32_t isa, uint64_t memory, struct limits *out)
+int limits_measure(const struct limits_setup *s, struct limits *out)
 {
-	struct work w = { .worker = mem_calloc((size_t)team_size(team), sizeof *w.worker) };
-	if (!w.worker)
-		return VB_ENOMEM;
-	int rc;
 	*out = (struct limits){ 0 };
-	TRY_TO(out, limits_measure_read(team, isa, memory, REPEATS, &out->read_bytes_s));
-	TRY_TO(out, measure_multiply(team, isa, DTYPE_F32, &w, &out->f32_flops_s));
-	if (measure_multiply(team, isa, DTYPE_BF16, &w, &out->bf16_flops_s) != VB_OK)
-		out->bf16_flops_s = out->f32_flops_s;
-out:
-	mem_free(w.worker);
-	return rc;
+	TRY(limits_measure_read(s, REPEATS, &out->read_bytes_s));
+	TRY(limits_measure_multiply(s, DTYPE_F32, REPEATS, &out->f32_flops_s));
+	return limits_measure_multiply(s, DTYPE_BF16, REPEATS, &out->bf16_flops_s);
 }
 
 double limits_flops_s(const struct limits *l, enum dtype type)

@@ -14,12 +14,22 @@ struct limits {
 	double bf16_flops_s; /* where there is no such instruction, that of f32, which bf16 is widened to */
 };
 
-/* Bytes a second that the team reads, the fastest of `repeat` runs over a buffer of a quarter of `memory`, at most 512
- * MiB: beyond the caches where memory allows. */
-int limits_measure_read(struct team *team, uint32_t isa, uint64_t memory, int repeat, double *bytes_s);
+/* What is measured, and by which clock. */
+struct limits_setup {
+	struct team *team;
+	uint32_t isa;        /* instruction sets that may be used */
+	uint64_t memory;     /* bytes that may be used: a quarter of them is read, at most 512 MiB; beyond the caches is wanted */
+	double (*now)(void); /* seconds; NULL: clock_s */
+};
 
-/* Takes about a second. `memory` is what may be used for a buffer, in bytes; a larger one than the caches is wanted. */
-int limits_measure(struct team *team, uint32_t isa, uint64_t memory, struct limits *out);
+/* Bytes a second that the team reads: the fastest of `repeat` runs. This is the program's one measure of memory. */
+int limits_measure_read(const struct limits_setup *s, int repeat, double *bytes_s);
+
+/* Floating-point operations a second for factors of a type: the fastest of `repeat` runs, each of some 20 ms. */
+int limits_measure_multiply(const struct limits_setup *s, enum dtype type, int repeat, double *flops_s);
+
+/* Takes about a second. */
+int limits_measure(const struct limits_setup *s, struct limits *out);
 
 /* The rate that bounds products of this type: f16 is widened to f32. */
 double limits_flops_s(const struct limits *l, enum dtype type);

@@ -210,6 +210,7 @@ struct program_memory {
 	uint64_t activations;  /* buffers */
 	uint64_t workspace;    /* attention plans */
 	uint64_t weights_per_token; /* bytes of weights that one decode step reads */
+	uint64_t body_products, head_products; /* multiplications by weights: a token's, and those of a row of logits */
 };
 void program_memory(const struct program *p, struct program_memory *out);
 

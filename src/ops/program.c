@@ -479,8 +479,9 @@ void program_memory(const struct program *p, struct program_memory *out)
 			continue;
 		for (int j = 0; j < op->u.linear.op.n_parts; j++) {
 			const struct linear_part *part = &op->u.linear.op.parts[j];
-			out->weights_per_token += (uint64_t)(part->n_rows * op->u.linear.op.k) *
-						  dtype_bytes(p->weights[part->weight].type);
+			uint64_t products = (uint64_t)(part->n_rows * op->u.linear.op.k);
+			out->weights_per_token += products * dtype_bytes(p->weights[part->weight].type);
+			*(i < p->n_body ? &out->body_products : &out->head_products) += products;
 		}
 	}
 	for (int64_t i = 0; i < p->n_buffers; i++)

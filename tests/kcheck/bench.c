@@ -8,12 +8,12 @@
  * machine that others use too, the wall tells how much of it was left over.
  */
 #include "kcheck_internal.h"
-#include "limits.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
 #include "hw/hw.h"
+#include "ops/limits_measure.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -30,11 +30,15 @@
 #define MAX_COPIES 64
 /* Slices of threads begin at multiples of this, as in a step of the engine. */
 #define GRAIN 16
+/* For the measure of memory: a quarter of it is read, so many times. */
+#define LIMITS_MEMORY ((uint64_t)1 << 30)
+#define LIMITS_REPEAT 5
 
 static struct {
 	struct team *team;
-	double read, flops_f32, flops_bf16;
-	limit_clock *now;
+	struct limits_setup setup;
+	struct limits limits;
+	double (*now)(void);
 	json_t *results;
 	bool json;
 } bench;
@@ -125,7 +129,8 @@ static void report(const struct kc_case *c, const char *name, bool lib, const st
 {
 	char shape[96];
 	struct kc_cost cost = c->op->cost(c);
-	double limit_s = fmax(cost.bytes / bench.read, cost.flops / (cost.bf16 ? bench.flops_bf16 : bench.flops_f32));
+	double flops = limits_flops_s(&bench.limits, cost.bf16 ? DTYPE_BF16 : DTYPE_F32);
+	double limit_s = fmax(cost.bytes / bench.limits.read_bytes_s, cost.flops / flops);
 	c->op->describe(c->shape, shape, sizeof shape);
 	json_array_append_new(
 		bench.results,
@@ -246,12 +251,13 @@ void kc_bench_begin(const struct kc_options *o)
 	bench.now = o->cpu_clock ? cpu_s : clock_s;
 	bench.json = o->json;
 	bench.results = json_array();
-	bench.read = limit_read(bench.team, bench.now);
-	bench.flops_f32 = limit_flops_f32(bench.team, bench.now, o->isa);
-	bench.flops_bf16 = limit_flops_bf16(bench.team, bench.now, o->isa);
+	bench.setup = (struct limits_setup){ .team = bench.team, .isa = o->isa, .memory = LIMITS_MEMORY,
+					     .now = bench.now };
+	CHECK(limits_measure(&bench.setup, &bench.limits) == VB_OK);
+	const struct limits *l = &bench.limits;
 	if (!o->json)
 		printf("limits of %d threads: read %.2f GB/s, f32 %.1f GFLOP/s, bf16 %.1f GFLOP/s\n", o->threads,
-		       bench.read * 1e-9, bench.flops_f32 * 1e-9, bench.flops_bf16 * 1e-9);
+		       l->read_bytes_s * 1e-9, l->f32_flops_s * 1e-9, l->bf16_flops_s * 1e-9);
 }
 
 json_t *kc_bench_end(void)
@@ -259,14 +265,16 @@ json_t *kc_bench_end(void)
 	struct hw_facts facts;
 	CHECK(hw_facts_probe(&facts) == VB_OK);
 	/* Again, since neighbours on the machine may have come or gone. */
-	double read_after = limit_read(bench.team, bench.now);
+	double read_after;
+	CHECK(limits_measure_read(&bench.setup, LIMITS_REPEAT, &read_after) == VB_OK);
 	if (!bench.json)
 		printf("at the end: read %.2f GB/s\n", read_after * 1e-9);
 	json_t *all = json_pack("{s:s, s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:o}", "cpu", facts.cpu_name, "clock",
 				bench.now == cpu_s ? "cpu" : "wall", "version",
-				VERBATIM_VERSION, "threads", team_size(bench.team), "read_gb_s", bench.read * 1e-9,
-				"read_gb_s_at_end", read_after * 1e-9, "f32_gflop_s", bench.flops_f32 * 1e-9,
-				"bf16_gflop_s", bench.flops_bf16 * 1e-9, "results", bench.results);
+				VERBATIM_VERSION, "threads", team_size(bench.team), "read_gb_s",
+				bench.limits.read_bytes_s * 1e-9, "read_gb_s_at_end", read_after * 1e-9, "f32_gflop_s",
+				bench.limits.f32_flops_s * 1e-9, "bf16_gflop_s", bench.limits.bf16_flops_s * 1e-9,
+				"results", bench.results);
 	team_destroy(&bench.team);
 	return all;
 }

@@ -118,7 +118,17 @@ def test_bench_model(verbatim, demo):
     for row in a["results"]:
         for key in ("prefill_tok_s", "decode_tok_s", "first_token_s"):
             assert 0 < row[key]["min"] <= row[key]["median"] <= row[key]["max"]
-        assert row["limit"]
+        limit = row["limit"]
+        # Six layers: four projections of attention, three of the inner layer; the head for one token alone. Then each
+        # token with each in its sight, keys and values of 8 heads of 32.
+        layer = 256 * (256 + 2 * 64) + 256 * 256 + 3 * 256 * 512
+        flops = 2 * (20 * 6 * layer + 256 * 3072) + 2 * 2 * 6 * (20 * 21 / 2) * 8 * 32
+        assert limit["flops_per_prompt"] == flops
+        assert limit["prefill_tok_s"] == pytest.approx(20 * limit["matrix_gflop_s"] * 1e9 / flops)
+        assert limit["prefill_fraction"] == pytest.approx(row["prefill_tok_s"]["median"] / limit["prefill_tok_s"])
+        rows_s = limit["memory_read_gb_s"] * 1e9 / limit["bytes_per_step"] * row["batch"]
+        assert limit["decode_tok_s"] == pytest.approx(rows_s)
+        assert limit["decode_fraction"] == pytest.approx(row["decode_tok_s"]["median"] / rows_s)
     text = verbatim(*args).stdout
     assert "median" in text and "minimum" in text and "maximum" in text and "%" in text
 

@@ -74,12 +74,16 @@ static void test_measures_something(void **state)
 	struct team *team;
 	struct limits l;
 	assert_int_equal(team_create(&team, 2), VB_OK);
-	assert_int_equal(limits_measure(team, machine_isa(), (uint64_t)16 << 20, &l), VB_OK);
+	const struct limits_setup on = { .team = team, .isa = machine_isa(), .memory = (uint64_t)16 << 20 };
+	assert_int_equal(limits_measure(&on, &l), VB_OK);
+	double f16;
+	assert_int_equal(limits_measure_multiply(&on, DTYPE_F16, 1, &f16), VB_OK);
 	team_destroy(&team);
 	assert_true(l.read_bytes_s > 1e8 && l.read_bytes_s < 1e14);
 	assert_true(l.f32_flops_s > 1e7 && l.f32_flops_s < 1e15);
 	assert_true(l.bf16_flops_s >= l.f32_flops_s / 2);
 	assert_true(limits_flops_s(&l, DTYPE_F16) == l.f32_flops_s);
+	assert_true(f16 > l.f32_flops_s / 4 && f16 < l.f32_flops_s * 4);
 }
 
 int main(void)
