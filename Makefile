@@ -2,11 +2,16 @@
 BUILD ?= build
 MESON_OPTIONS ?= -Dwerror=false
 PREFIX ?= /usr/local
+# For prove and soak; every run has a seed of its own, which it prints, unless one is given.
+MODEL ?= models/demo
+CASES ?= 2000
+SECONDS ?= 600
+SEED ?= $(shell date +%s)
 VENV := .venv
 PYTHON ?= $(VENV)/bin/python
 
 .DEFAULT_GOAL := all
-.PHONY: all demo test install clean help setup setup-test
+.PHONY: all demo test prove soak install clean help setup setup-test
 
 all: setup $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet
@@ -29,6 +34,12 @@ test: setup-test $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet
 	@$(PYTHON) tests/run_tests.py --build $(BUILD)
 
+prove: all
+	$(BUILD)/verbatim prove $(MODEL) --cases $(CASES) --seed $(SEED)
+
+soak: all
+	$(BUILD)/tests/soak/soak $(MODEL) $(SECONDS) $(SEED)
+
 install: all
 	@meson install -C $(BUILD) --no-rebuild
 
@@ -39,5 +50,7 @@ help:
 	@echo 'make          build the program, the library and the kernel harness into build/'
 	@echo 'make demo     build, then let the demo model tell a story'
 	@echo 'make test     build, then run every test; the last line is "N passed, N failed"'
+	@echo 'make prove    random requests in random schedules, compared bit for bit (MODEL=models/demo CASES=2000 SEED=)'
+	@echo 'make soak     random requests for a while: pages, memory, answers (MODEL=models/demo SECONDS=600 SEED=)'
 	@echo 'make install  install program, library, headers and demo model (PREFIX=/usr/local, DESTDIR=)'
 	@echo 'make clean    remove build directories'
