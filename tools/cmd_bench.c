@@ -27,11 +27,14 @@ static void print_model(const json_t *answer)
 		{ "prefill_tok_s", "prefill tok/s", "", "prefill_fraction", 1 },
 		{ "decode_tok_s", "decode tok/s", "", "decode_fraction", 1 },
 		{ "first_token_s", "first token, ms", "", NULL, 1e3 },
+		{ "gpu_idle", "GPU idle in decoding, %", "", NULL, 100 },
 	};
 	size_t i;
 	json_t *row;
 	json_array_foreach(json_object_get(answer, "results"), i, row) {
 		for (size_t k = 0; k < sizeof line / sizeof line[0]; k++) {
+			if (!json_object_get(row, line[k].key))
+				continue;
 			if (k == 0)
 				table_cell(t, "%lld", (long long)json_integer_value(json_object_get(row, "batch")));
 			else
@@ -193,9 +196,13 @@ int cmd_bench_limits(struct settings *s)
 		return EXIT_FAILED;
 	if (s->json)
 		return print_json(a);
-	printf("device        %s, %lld threads\n", json_string_value(json_object_get(a, "device")),
-	       (long long)json_integer_value(json_object_get(a, "threads")));
-	printf("memory read   %.1f GB/s\n", 1e3 * at(a, "memory_read_tb_s", NULL));
+	/* A GPU's memory is measured by copying: bytes read and bytes written. */
+	bool gpu = json_object_get(a, "memory_copy_tb_s") != NULL;
+	printf("device        %s", json_string_value(json_object_get(a, "device")));
+	if (!gpu)
+		printf(", %lld threads", (long long)json_integer_value(json_object_get(a, "threads")));
+	printf("\nmemory %-5s  %.1f GB/s\n", gpu ? "copy" : "read",
+	       1e3 * at(a, gpu ? "memory_copy_tb_s" : "memory_read_tb_s", NULL));
 	const char *type;
 	json_t *rate;
 	json_object_foreach(json_object_get(a, "matrix_tflop_s"), type, rate)

@@ -45,13 +45,13 @@ struct bench {
 	int32_t ids[ENGINE_MAX_BATCH];
 };
 
-/* Adds tokens of a sequence to the step; its pages are reserved. */
-static int64_t add(struct vb_engine *e, int32_t seq, const int32_t *ids, int64_t n, int64_t first)
+/* Adds tokens of a sequence, the first n_prompt of which are a prompt, to the step; its pages are reserved. */
+static int64_t add(struct vb_engine *e, int32_t seq, const int32_t *ids, int64_t n, int64_t first, int64_t n_prompt)
 {
 	const int32_t *tables[KV_MAX_GROUPS];
 	for (int g = 0; g < e->limits.n_groups; g++)
 		tables[g] = kv_seq_table(e->kv, seq, g);
-	return batch_add(e->batch, ids, n, first, 1, tables);
+	return batch_add(e->batch, ids, n, first, n_prompt, tables);
 }
 
 static int check_spec(const struct vb_engine *e, const struct vb_bench_spec *s)
@@ -111,7 +111,7 @@ static int bench_prefill(struct vb_engine *e, const struct vb_bench_spec *s, dou
 			prompt[i] = random_id(e, first + i);
 		TRY_TO(out, kv_seq_reserve(e->kv, seq, first + size));
 		batch_clear(e->batch);
-		add(e, seq, prompt, size, first);
+		add(e, seq, prompt, size, first, s->prompt_tokens);
 		int32_t id;
 		struct sample_wish last = wish_of(size - 1, &id);
 		TRY_TO(out, batch_run(e->batch, e->team, &last, first + size == s->prompt_tokens, keep_id, NULL));
@@ -152,7 +152,7 @@ static void fill_step(struct bench *b, int64_t n)
 	struct vb_engine *e = b->e;
 	batch_clear(e->batch);
 	for (int64_t i = 0; i < b->s->batch; i++)
-		e->wishes[i] = wish_of(add(e, b->seqs[i], &b->ids[i], 1, b->s->depth + n), &b->ids[i]);
+		e->wishes[i] = wish_of(add(e, b->seqs[i], &b->ids[i], 1, b->s->depth + n, 1), &b->ids[i]);
 }
 
 /* As the engine decodes on a GPU: each step is begun before the one before has ended. */
@@ -184,17 +184,20 @@ static int decode(struct bench *b)
 	return VB_OK;
 }
 
-/* decode_tokens steps of all sequences, each token chosen greedily: tokens a second of all together. */
-static int bench_decode(struct bench *b, double *tok_s)
+/* decode_tokens steps of all sequences, each token chosen greedily: tokens a second of all together, and the share of the time
+ * in which a GPU had nothing to do. */
+static int bench_decode(struct bench *b, double *tok_s, double *idle)
 {
 	struct vb_engine *e = b->e;
 	int64_t batch = b->s->batch;
 	for (int64_t i = 0; i < batch; i++)
 		b->ids[i] = random_id(e, i);
-	double start = clock_s();
+	double start = clock_s(), busy = program_gpu_busy_s(e->setup.program);
 	bool ahead = e->gpu && batch <= program_get_config(e->setup.program)->max_rows;
 	TRY(ahead ? decode_ahead(b) : decode(b));
-	*tok_s = (double)(batch * b->s->decode_tokens) / (clock_s() - start);
+	double took = clock_s() - start;
+	*tok_s = (double)(batch * b->s->decode_tokens) / took;
+	*idle = 1 - (program_gpu_busy_s(e->setup.program) - busy) / took;
 	return VB_OK;
 }
 
@@ -230,12 +233,12 @@ static int measure_read(struct vb_engine *e, double *bytes_s)
 	return e->gpu ? gpu_copy_speed(e->gpu, bytes_s) : limits_measure_read(&on, LIMIT_RUNS, bytes_s);
 }
 
-/* Operations a second on the compute type; 0 where that is not measured (GPUs: `bench limits` does). */
+/* Operations a second on the compute type; 0 where that is not measured (f32 on a GPU). */
 static int measure_multiply(struct vb_engine *e, double *flops_s)
 {
 	const struct limits_setup on = { .team = e->team, .isa = e->setup.isa };
 	*flops_s = 0;
-	return e->gpu ? VB_OK : limits_measure_multiply(&on, e->setup.compute, LIMIT_RUNS, flops_s);
+	return e->gpu ? gpu_matrix_speed(e->gpu, e->setup.compute, flops_s) : limits_measure_multiply(&on, e->setup.compute, LIMIT_RUNS, flops_s);
 }
 
 /* What arithmetic would allow a prompt, to the other limits. */
@@ -259,7 +262,7 @@ int vb_bench_model(struct vb_engine *e, const struct vb_bench_spec *s, char **js
 		FAIL(VB_ESTATE, "engine busy: vb_bench_model: wait for the requests to end");
 	struct bench b = { .e = e, .s = s };
 	double prefill[MAX_REPEAT], first[MAX_REPEAT], decode[MAX_REPEAT], bandwidth[MAX_REPEAT], rate[MAX_REPEAT];
-	double step_bytes = bytes_per_step(e, s), flops = prompt_flops(e, s);
+	double idle[MAX_REPEAT], step_bytes = bytes_per_step(e, s), flops = prompt_flops(e, s);
 	int rc;
 	/* A first pass, not counted, reads the weights from the file and warms everything. */
 	TRY_TO(out, bench_prefill(e, s, &prefill[0], &first[0]));
@@ -271,7 +274,7 @@ int vb_bench_model(struct vb_engine *e, const struct vb_bench_spec *s, char **js
 	TRY_TO(out, prepare_decode(&b));
 	for (int i = 0; i < s->repeat; i++) {
 		TRY_TO(out, measure_read(e, &bandwidth[i]));
-		TRY_TO(out, bench_decode(&b, &decode[i]));
+		TRY_TO(out, bench_decode(&b, &decode[i], &idle[i]));
 	}
 	struct spread d = spread_of(decode, s->repeat);
 	double read = spread_of(bandwidth, s->repeat).median;
@@ -284,6 +287,8 @@ int vb_bench_model(struct vb_engine *e, const struct vb_bench_spec *s, char **js
 			      "memory_read_gb_s", read / 1e9, "bytes_per_step", step_bytes, "decode_tok_s", limit,
 			      "decode_fraction", d.median / limit);
 	add_prefill_limit(o, s, spread_of(rate, s->repeat).median, flops, spread_of(prefill, s->repeat).median);
+	if (o && e->gpu && json_object_set_new(o, "gpu_idle", spread_json(spread_of(idle, s->repeat))) != 0)
+		FAIL_TO(out, VB_ENOMEM, "out of memory: JSON");
 	*json = o ? json_text(o) : NULL;
 	json_decref(o);
 	if (!*json)

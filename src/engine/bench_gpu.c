@@ -401,3 +401,34 @@ out:
 	gpu_free(g, to);
 	return rc;
 }
+
+int gpu_matrix_speed(struct gpu *g, enum dtype type, double *flops_s)
+{
+	struct gpu_event *begin = NULL, *end = NULL;
+	struct limits_cuda k;
+	void *out = NULL;
+	double figures[LIMIT_REPEAT];
+	int rc;
+	*flops_s = 0;
+	if (type == DTYPE_F32)
+		return VB_OK;
+	TRY(limits_cuda_find(g, type, &k));
+	TRY_TO(done, gpu_alloc(g, &out, (size_t)k.out_floats * sizeof(float), "measuring the matrix units"));
+	TRY_TO(done, gpu_event_create(g, &begin));
+	TRY_TO(done, gpu_event_create(g, &end));
+	limits_cuda_run(g, &k, out);
+	for (int i = 0; i < LIMIT_REPEAT; i++) {
+		gpu_event_record(g, begin);
+		limits_cuda_run(g, &k, out);
+		gpu_event_record(g, end);
+		TRY_TO(done, gpu_sync(g));
+		figures[i] = k.flops / (gpu_event_ms(g, begin, end) / 1e3);
+	}
+	*flops_s = spread_of(figures, LIMIT_REPEAT).median;
+	rc = VB_OK;
+done:
+	gpu_event_destroy(g, &begin);
+	gpu_event_destroy(g, &end);
+	gpu_free(g, out);
+	return rc;
+}

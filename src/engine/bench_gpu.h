@@ -18,6 +18,9 @@ struct gpu_bench {
 /* Bytes a second that a large copy on the GPU reads and writes. Takes memory for it, and gives it back. */
 int gpu_copy_speed(struct gpu *g, double *bytes_s);
 
+/* Operations a second through the matrix units, everything in registers; 0 for f32, which has none. */
+int gpu_matrix_speed(struct gpu *g, enum dtype type, double *flops_s);
+
 int gpu_bench_create(struct gpu_bench *b, int index);
 void gpu_bench_destroy(struct gpu_bench *b);
 /* Fills in the limits: before anything that compares with them. */

@@ -222,6 +222,7 @@ int program_cuda_allocate(struct program *p, const int64_t *n_pages)
 		size_t results = (size_t)p->config.max_rows * sizeof *c->results;
 		TRY(gpu_host_alloc(p->gpu, (void **)&c->host[i], c->at.bytes, "a step's arrays"));
 		TRY(gpu_host_alloc(p->gpu, (void **)&c->host_results[i], results, "chosen tokens"));
+		TRY(gpu_event_create(p->gpu, &c->started[i]));
 		TRY(gpu_event_create(p->gpu, &c->chosen[i]));
 	}
 	TRY(take_ids_cuda_find(p->gpu, &c->take_ids));
@@ -262,6 +263,7 @@ void program_cuda_destroy(struct program *p)
 	for (int i = 0; i < 2; i++) {
 		gpu_host_free(p->gpu, c->host[i]);
 		gpu_host_free(p->gpu, c->host_results[i]);
+		gpu_event_destroy(p->gpu, &c->started[i]);
 		gpu_event_destroy(p->gpu, &c->chosen[i]);
 	}
 	gpu_free(p->gpu, c->tokens);
@@ -632,6 +634,7 @@ static int64_t put_wishes(struct program *p, const struct sample_wish *wishes, i
 static void upload_block(struct program *p)
 {
 	gpu_upload(p->gpu, p->cuda->device, p->cuda->host[p->cuda->turn], p->cuda->at.bytes);
+	gpu_event_record(p->gpu, p->cuda->started[p->cuda->turn]);
 }
 
 /* ---- Running ---- */
@@ -653,6 +656,7 @@ static int give(struct program *p, const struct sample_wish *wishes, int64_t cou
 	int turn = c->n_under_way == 2 ? c->turn : !c->turn;
 	c->n_under_way--;
 	TRY(gpu_event_wait(p->gpu, c->chosen[turn]));
+	c->busy_ms += gpu_event_ms(p->gpu, c->started[turn], c->chosen[turn]);
 	for (int64_t i = 0; i < count; i++) {
 		const struct sample_result *r = &c->host_results[turn][i];
 		struct sample_choice choice = { .id = r->id, .max = r->max, .log_sum = r->log_sum, .logprob = r->logprob };
@@ -752,6 +756,11 @@ const float *program_cuda_logits(struct program *p, const int32_t *rows, int64_t
 	gpu_download(p->gpu, c->host_logits, start(p, p->logits), (size_t)(n_rows * p->n_vocab) * sizeof(float));
 	CHECK(gpu_sync(p->gpu) == VB_OK);
 	return c->host_logits;
+}
+
+double program_cuda_busy_s(const struct program *p)
+{
+	return p->cuda->busy_ms / 1e3;
 }
 
 /* ---- Pages ---- */

@@ -46,7 +46,8 @@ struct program_cuda {
 	unsigned char *device, *host[2];
 	int turn;         /* whose turn the host's blocks and results are */
 	int n_under_way;  /* steps begun and not ended */
-	struct gpu_event *chosen[2];
+	struct gpu_event *started[2], *chosen[2]; /* a step's launches begin; its results are on the host */
+	double busy_ms; /* between the two, of all steps so far */
 	struct take_ids_cuda take_ids;
 	/* Page tables, [max_seqs, table_width] each: what the GPU has, on both sides. */
 	int32_t *host_table[PROGRAM_MAX_GROUPS], *table[PROGRAM_MAX_GROUPS];

@@ -280,6 +280,11 @@ int program_end(struct program *p, const struct sample_wish *wishes, int64_t n, 
 	return program_cuda_end(p, wishes, n, take, user);
 }
 
+double program_gpu_busy_s(const struct program *p)
+{
+	return p->gpu ? program_cuda_busy_s(p) : 0;
+}
+
 bool program_can_run_ahead(const struct program *p, const struct step *step)
 {
 	return p->gpu && program_cuda_can_run_ahead(p, step);
