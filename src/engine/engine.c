@@ -93,6 +93,11 @@ static int make_cache(struct vb_engine *e)
 		CHECK(s->n_pages[g] >= kv_most_pages(c.group[g].window, s->page_size, s->context, step));
 	}
 	TRY(program_allocate(s->program, s->n_pages));
+	struct program_graphs graphs;
+	program_graphs(s->program, &graphs);
+	if (graphs.n)
+		log_line(&s->log, LOG_INFO, "%lld graphs of up to %lld tokens: %.1f MiB, captured in %.2f s",
+			 (long long)graphs.n, (long long)graphs.most_tokens, (double)graphs.bytes / 0x1p20, graphs.seconds);
 	TRY(kv_create(&e->kv, &c));
 	return batch_create(&e->batch, s->program);
 }

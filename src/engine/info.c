@@ -205,6 +205,12 @@ int vb_engine_info(const struct vb_engine *e, char **json)
 			      (json_int_t)s->chunk, "load_s", e->load_s, "attention", attention, "memory",
 			      memory_json(s));
 	o = with_key(o, "speculation", json_string(method_name(s->speculate)));
+	struct program_graphs g;
+	program_graphs(s->program, &g);
+	if (g.n)
+		o = with_key(o, "graphs", json_pack("{s:I, s:I, s:I, s:f}", "n", (json_int_t)g.n, "most_tokens",
+						    (json_int_t)g.most_tokens, "bytes", (json_int_t)g.bytes, "capture_s",
+						    g.seconds));
 	o = with_key(o, "vocabulary", json_integer((json_int_t)program_n_vocab(s->program)));
 	return give_text(o, json);
 }

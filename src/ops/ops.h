@@ -249,6 +249,14 @@ int program_step(struct program *p, struct team *team, const struct step *step, 
  * wants logits or has penalties where `from` is given. program_end waits for the one that was begun first. */
 int program_begin(struct program *p, const struct step *step, const struct sample_wish *wishes, int64_t n);
 int program_end(struct program *p, const struct sample_wish *wishes, int64_t n, sample_take_fn *take, void *user);
+/* The graphs that program_allocate captured. */
+struct program_graphs {
+	int64_t n, most_tokens; /* the largest is of so many tokens; 0: none */
+	uint64_t bytes;         /* of the GPU's memory that they took, as the driver counts it */
+	double seconds;         /* to capture them all */
+};
+void program_graphs(const struct program *p, struct program_graphs *out);
+
 /* Seconds that the GPU has spent on steps so far; 0 on a CPU. */
 double program_gpu_busy_s(const struct program *p);
 /* Whether a step can be begun before the last one ends. */

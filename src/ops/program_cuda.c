@@ -1,6 +1,7 @@
 /* program_cuda.c - a program on a GPU: its memory, and its steps. */
 #include "program_cuda_internal.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
 
@@ -460,6 +461,9 @@ static int capture(struct program *p)
 	c->graphs = mem_calloc((size_t)n, sizeof(struct gpu_graph *));
 	if (n && !c->graphs)
 		return VB_ENOMEM;
+	uint64_t before, after, total;
+	double begin = clock_s();
+	TRY(gpu_memory(p->gpu, &before, &total));
 	for (c->n_graphs = 0; c->n_graphs < n; c->n_graphs++) {
 		int64_t t = cuda_bucket_of(c->n_graphs);
 		TRY(gpu_capture_begin(p->gpu));
@@ -468,6 +472,9 @@ static int capture(struct program *p)
 		launch_sampling(p, t);
 		TRY(gpu_capture_end(p->gpu, &c->graphs[c->n_graphs]));
 	}
+	TRY(gpu_memory(p->gpu, &after, &total));
+	c->told = (struct program_graphs){ n, n ? cuda_bucket_of(n - 1) : 0, before > after ? before - after : 0,
+					   clock_s() - begin };
 	return VB_OK;
 }
 
@@ -756,6 +763,11 @@ const float *program_cuda_logits(struct program *p, const int32_t *rows, int64_t
 	gpu_download(p->gpu, c->host_logits, start(p, p->logits), (size_t)(n_rows * p->n_vocab) * sizeof(float));
 	CHECK(gpu_sync(p->gpu) == VB_OK);
 	return c->host_logits;
+}
+
+void program_cuda_graphs(const struct program *p, struct program_graphs *out)
+{
+	*out = p->cuda->told;
 }
 
 double program_cuda_busy_s(const struct program *p)

@@ -26,6 +26,7 @@ void program_cuda_destroy(struct program *p);
 
 int program_cuda_begin(struct program *p, const struct step *step, const struct sample_wish *wishes, int64_t n);
 int program_cuda_end(struct program *p, const struct sample_wish *wishes, int64_t n, sample_take_fn *take, void *user);
+void program_cuda_graphs(const struct program *p, struct program_graphs *out);
 double program_cuda_busy_s(const struct program *p);
 bool program_cuda_can_run_ahead(const struct program *p, const struct step *step);
 int program_cuda_step(struct program *p, const struct step *step, const struct sample_wish *wishes, int64_t n,

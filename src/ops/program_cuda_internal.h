@@ -61,6 +61,7 @@ struct program_cuda {
 	int64_t max_logits;
 	struct gpu_graph **graphs; /* [n_graphs], by the index of their bucket; NULL where there is none */
 	int64_t n_graphs;
+	struct program_graphs told;
 };
 
 /* The bucket of index i: 1, 2, .. 8, 12, 16, ... */

@@ -280,6 +280,13 @@ int program_end(struct program *p, const struct sample_wish *wishes, int64_t n, 
 	return program_cuda_end(p, wishes, n, take, user);
 }
 
+void program_graphs(const struct program *p, struct program_graphs *out)
+{
+	*out = (struct program_graphs){ 0 };
+	if (p->gpu)
+		program_cuda_graphs(p, out);
+}
+
 double program_gpu_busy_s(const struct program *p)
 {
 	return p->gpu ? program_cuda_busy_s(p) : 0;
