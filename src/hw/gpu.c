@@ -87,6 +87,19 @@ static int load_images(struct gpu *g)
 	return VB_OK;
 }
 
+/* Whether kernels wait for what came before them (griddepcontrol): machine code for 9.0 and later does. What the driver compiles from
+ * the PTX for 8.0 does not, and would begin too soon. */
+static bool kernels_wait(const struct hw_gpu *gpu)
+{
+	const struct hw_version hopper = { 9, 0 };
+	for (int i = 0; i < gpu->image.n_sass; i++) {
+		struct hw_version s = gpu->image.sass[i];
+		if (hw_version_compare(s, hopper) >= 0 && s.major == gpu->capability.major && s.minor <= gpu->capability.minor)
+			return true;
+	}
+	return false;
+}
+
 static int open_on(struct gpu *g, cu_device device)
 {
 	char reason[HW_REASON_MAX];
@@ -97,7 +110,7 @@ static int open_on(struct gpu *g, cu_device device)
 	/* Alone: what else the process does on this GPU does not wait for this queue. */
 	TRY(gpu_failure(g, VB_EDEVICE, g->d.cuStreamCreate(&g->stream, CU_STREAM_ALONE), "cuStreamCreate"));
 	/* Capturing such launches into graphs needs CUDA 12.3. */
-	g->starts_early = g->d.cuLaunchKernelEx && g->facts.capability.major >= 9 &&
+	g->starts_early = g->d.cuLaunchKernelEx && kernels_wait(&g->facts) &&
 			  hw_version_compare(g->facts.driver_cuda, (struct hw_version){ 12, 3 }) >= 0;
 	return load_images(g);
 }

@@ -325,6 +325,13 @@ static void test_sequence(void **state)
 	assert_int_equal(fake->n_launches, 3);
 	assert_int_equal(fake->n_early, 0);
 	gpu_close(&s.g);
+	/* Nor where kernels are compiled from the PTX: they do not wait. */
+	fake = fresh();
+	fake->gpu[0].major = 10;
+	need(sequence(&s));
+	assert_int_equal(fake->n_launches, 3);
+	assert_int_equal(fake->n_early, 0);
+	gpu_close(&s.g);
 }
 
 static bool one_of(const char *name, const char *const *list)
