@@ -32,6 +32,8 @@ const char *attention_simt_refuse(const struct attention_request *r)
 {
 	if (r->q_type > DTYPE_F16 || r->kv_type > DTYPE_F16 || r->out_type > DTYPE_F16)
 		return "types are limited to f32, bf16 and f16";
+	if (r->q_type != r->kv_type)
+		return "queries and the cache must have one type";
 	if (r->head_dim > ATTENTION_MAX_HEAD_DIM || r->v_head_dim > ATTENTION_MAX_HEAD_DIM)
 		return "head sizes are limited to 512";
 	return NULL;
