@@ -2,7 +2,7 @@
  *
  * Semantics are those of sample.h. exp and log may differ from the host's in the last bits, and top_p's sums are of
  * probabilities rounded to 2^-40 of the most probable (integers: the same in any order), so that another id than the
- * host's may come out where two scores, or a sum and top_p, agree to about twelve digits.
+ * host's may come out where two scores agree to fifteen digits, or a sum and top_p to seven.
  */
 #ifndef KERNELS_SAMPLE_ROWS_H
 #define KERNELS_SAMPLE_ROWS_H
@@ -27,52 +27,45 @@ struct sample_result {
 	float max, log_sum; /* of the raw logits, as log_softmax.h says and with the bits of log_softmax's GPU row */
 };
 
-/* A block takes so many ids of a row, and a row has at most so many blocks. */
+/* A block takes so many ids of a row, in so many pieces, and a row has at most so many blocks. */
 #define SAMPLE_PART 4096
+#define SAMPLE_PIECES 8
 #define SAMPLE_MAX_PARTS 256
-#define SAMPLE_BINS 2048
+/* Candidates that are looked at without the rest of the row. */
+#define SAMPLE_LIST 2048
 
-/* What a block found in its part. */
+/* What a block found in its part. Keys order like the numbers that they stand for; 0: none. */
 struct sample_part {
-	double score; /* the winner of its race; -inf: none ran */
-	int32_t score_id;
-	int32_t top_id; /* the largest of its logits after penalties, the lowest id on ties; -1: none is above -inf */
-	float top;
-	int32_t bad; /* a NaN or +inf */
+	uint64_t score;    /* of the winner of its race */
+	uint32_t score_id;
+	uint32_t top;      /* the largest of its logits after penalties, the lowest id on ties */
+	uint32_t top_id;
+	uint32_t bad;      /* a NaN or +inf */
 };
 
-/* What the blocks of a row do next, and the limits found so far. */
-struct sample_command {
-	int32_t phase;
-	int32_t decided;     /* the id, where the row was decided before any race; SAMPLE_OPEN */
-	int32_t shift, bits; /* the digit of the keys that is looked at .. */
-	uint32_t prefix;     /* .. among keys whose digits above it are these */
-	uint32_t floor;      /* keys below are not kept: top_k, then top_p */
-	uint32_t min_floor;  /* likewise: min_p */
-	uint32_t tie;        /* of keys that are equal to this one, ids above last_id are not kept */
-	int32_t last_id;
-	float max;           /* of the logits over the temperature */
-	/* For the select at work: how many keys, and how much mass, lie above the prefix; what is wanted. */
-	int64_t above_count, wanted_count;
-	uint64_t above_mass;
-	double wanted_mass;  /* < 0: not known yet */
-};
-#define SAMPLE_OPEN (-2)
-
-/* A row at work. Between two runs arrived and stage are 0, and so are the row's bins. */
+/* A row between the launches of a run. */
 struct sample_state {
-	uint32_t arrived; /* blocks that are done with the phase */
-	uint32_t stage;   /* commands given so far */
-	struct sample_command command;
+	uint32_t arrived;  /* blocks that are done; 0 between two launches */
+	uint32_t mode;     /* SAMPLE_DONE, .. */
+	uint32_t n_listed; /* candidates, more than SAMPLE_LIST where they did not fit */
+	uint32_t least;    /* the least key that is listed */
+	float max;         /* of the logits over the temperature */
+	uint64_t mass;     /* of all, where top_p alone decides */
+};
+
+enum sample_mode {
+	SAMPLE_DONE,
+	SAMPLE_LISTED, /* candidates are listed and the choice is made among them */
+	SAMPLE_WHOLE,  /* the list is too short: the choice is made in the whole row */
 };
 
 struct sample_scratch {
-	uint32_t *ticket;                /* one: see sample.cu */
-	struct sample_state *state;      /* [max_rows] */
-	struct sample_part *parts;       /* [max_rows, n_parts] */
-	float *pieces;                   /* [max_rows, n_parts, SAMPLE_PART / 512, 2] states of log_softmax */
-	uint32_t *count;                 /* [max_rows, SAMPLE_BINS] */
-	unsigned long long *mass;        /* [max_rows, SAMPLE_BINS] */
+	struct sample_state *state;         /* [max_rows] */
+	struct sample_part *parts;          /* [max_rows, n_parts] */
+	float *pieces;                      /* [max_rows, n_parts, SAMPLE_PIECES, 2] states of log_softmax */
+	float *tops;                        /* [max_rows, n_parts, SAMPLE_PIECES] the pieces' largest logits over the temperature */
+	struct sample_candidate *candidate; /* [max_rows, SAMPLE_LIST] */
+	float *work;                        /* [max_rows, n_vocab] logits of rows with penalties or bans, over the temperature */
 };
 
 struct sample_rows_args {
@@ -82,7 +75,6 @@ struct sample_rows_args {
 	struct sample_result *out; /* [n_rows] */
 	int64_t n_vocab;
 	int32_t n_rows, n_parts;
-	bool take_tickets;
 	struct sample_scratch scratch;
 };
 

@@ -6,15 +6,14 @@
 #include <inttypes.h>
 
 #define THREADS 256
-#define PIECES (SAMPLE_PART / 512) /* of log_softmax in a part */
+#define WHOLE_THREADS 1024
 #define ALIGNMENT 256
 
 struct sample_cuda {
-	struct gpu_kernel kernel;
+	struct gpu_kernel scan, list, whole;
 	struct sample_scratch scratch;
 	void *memory;
 	int64_t n_vocab, max_rows, n_parts;
-	int64_t at_once; /* blocks that the GPU runs at the same time */
 };
 
 static int64_t parts_of(int64_t n_vocab)
@@ -30,22 +29,23 @@ static void *carve(char *base, uint64_t *used, int64_t n, size_t size)
 	return base ? base + at : NULL;
 }
 
-static uint64_t lay_out(char *base, int64_t max_rows, int64_t n_parts, struct sample_scratch *s)
+static uint64_t lay_out(char *base, int64_t max_rows, int64_t n_vocab, struct sample_scratch *s)
 {
 	uint64_t used = 0;
-	s->ticket = carve(base, &used, 1, sizeof *s->ticket);
+	int64_t n_parts = max_rows * parts_of(n_vocab);
 	s->state = carve(base, &used, max_rows, sizeof *s->state);
-	s->parts = carve(base, &used, max_rows * n_parts, sizeof *s->parts);
-	s->pieces = carve(base, &used, max_rows * n_parts * PIECES * 2, sizeof *s->pieces);
-	s->count = carve(base, &used, max_rows * SAMPLE_BINS, sizeof *s->count);
-	s->mass = carve(base, &used, max_rows * SAMPLE_BINS, sizeof *s->mass);
+	s->parts = carve(base, &used, n_parts, sizeof *s->parts);
+	s->pieces = carve(base, &used, n_parts * SAMPLE_PIECES * 2, sizeof *s->pieces);
+	s->tops = carve(base, &used, n_parts * SAMPLE_PIECES, sizeof *s->tops);
+	s->candidate = carve(base, &used, max_rows * SAMPLE_LIST, sizeof *s->candidate);
+	s->work = carve(base, &used, max_rows * n_vocab, sizeof *s->work);
 	return used;
 }
 
 uint64_t sample_cuda_bytes(int64_t max_rows, int64_t n_vocab)
 {
 	struct sample_scratch unused;
-	return lay_out(NULL, max_rows, parts_of(n_vocab), &unused);
+	return lay_out(NULL, max_rows, n_vocab, &unused);
 }
 
 int sample_cuda_create(struct gpu *g, int64_t max_rows, int64_t n_vocab, struct sample_cuda **out)
@@ -61,15 +61,12 @@ int sample_cuda_create(struct gpu *g, int64_t max_rows, int64_t n_vocab, struct 
 	s->n_vocab = n_vocab;
 	s->max_rows = max_rows;
 	s->n_parts = parts_of(n_vocab);
-	TRY_TO(out, gpu_find_kernel(g, "sample_cuda", 0, &s->kernel));
-	s->at_once = gpu_blocks_per_sm(g, &s->kernel, THREADS) * gpu_facts(g)->sms;
-	if (s->n_parts > s->at_once)
-		FAIL_TO(out, VB_EUNSUPPORTED,
-			"sampling from %" PRId64 " ids needs %" PRId64 " blocks at once: %s runs %" PRId64 ": use --device cpu",
-			n_vocab, s->n_parts, gpu_facts(g)->name, s->at_once);
+	TRY_TO(out, gpu_find_kernel(g, "sample_cuda_scan", 0, &s->scan));
+	TRY_TO(out, gpu_find_kernel(g, "sample_cuda_list", 0, &s->list));
+	TRY_TO(out, gpu_find_kernel(g, "sample_cuda_whole", 0, &s->whole));
 	uint64_t bytes = sample_cuda_bytes(max_rows, n_vocab);
 	TRY_TO(out, gpu_alloc(g, &s->memory, bytes, "sampling"));
-	lay_out(s->memory, max_rows, s->n_parts, &s->scratch);
+	lay_out(s->memory, max_rows, n_vocab, &s->scratch);
 	gpu_fill(g, s->memory, 0, bytes);
 	rc = gpu_status(g);
 out:
@@ -93,7 +90,6 @@ void sample_cuda_run(struct gpu *g, const struct sample_cuda *s, const float *lo
 		     const int32_t *tokens, const int32_t *banned, int64_t n_rows, struct sample_result *out)
 {
 	CHECK(n_rows <= s->max_rows);
-	int64_t blocks = n_rows * s->n_parts;
 	struct sample_rows_args a = { .logits = logits,
 				      .rows = rows,
 				      .tokens = tokens,
@@ -102,8 +98,10 @@ void sample_cuda_run(struct gpu *g, const struct sample_cuda *s, const float *lo
 				      .n_vocab = s->n_vocab,
 				      .n_rows = (int32_t)n_rows,
 				      .n_parts = (int32_t)s->n_parts,
-				      .take_tickets = blocks > s->at_once,
 				      .scratch = s->scratch };
-	struct gpu_grid grid = { .blocks = { (uint32_t)blocks, 1, 1 }, .threads = THREADS, .early = true };
-	gpu_launch(g, &s->kernel, &grid, &a);
+	struct gpu_grid parts = { .blocks = { (uint32_t)(n_rows * s->n_parts), 1, 1 }, .threads = THREADS, .early = true };
+	struct gpu_grid rows_alone = { .blocks = { (uint32_t)n_rows, 1, 1 }, .threads = WHOLE_THREADS, .early = true };
+	gpu_launch(g, &s->scan, &parts, &a);
+	gpu_launch(g, &s->list, &parts, &a);
+	gpu_launch(g, &s->whole, &rows_alone, &a);
 }
