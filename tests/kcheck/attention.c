@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "ops/attention_cuda.h"
 #include "ops/attention_plan.h"
 #include "ops/kernels.h"
 
@@ -409,13 +410,22 @@ static void oracle(struct kc_case *c)
 	mem_free(error);
 }
 
+/* Tensor cores take each weight rounded to the values' type, half an eps of which it loses at most: once in the sum of the
+ * values, and once in the sum of the weights, which is all that the lse has. */
+static double rounded_weights(const struct kc_case *c, const struct kc_buf *b)
+{
+	if (!c->op->on_gpu || strcmp(c->op->set->rows[c->row].name, "sm80") != 0)
+		return 0;
+	double half_eps = kv_type(c->shape) == DTYPE_BF16 ? 0x1p-9 : 0x1p-12;
+	return (strcmp(b->name, "lse") == 0 ? 1 : 2) * half_eps / 0x1p-23;
+}
+
 /* A chain of n roundings of half a unit or less goes astray by 0.29 * sqrt(n) units (standard deviation). Three and a
  * half of these for the two chains there are: a dot product's D, and a piece's keys, up to 1024; and 3 for the rest. */
 static double budget(const struct kc_case *c, const struct kc_buf *b)
 {
-	(void)b;
 	double n_keys = (double)(c->shape->dim[KV_LEN] < 1024 ? c->shape->dim[KV_LEN] : 1024);
-	return 3 + sqrt((double)c->shape->dim[D]) + sqrt(n_keys);
+	return 3 + sqrt((double)c->shape->dim[D]) + sqrt(n_keys) + rounded_weights(c, b);
 }
 
 /* ---- Running ---- */
@@ -453,36 +463,108 @@ static void call_unit(const struct kc_case *c, const struct attention_args *a, i
 	attention_kernel(row)->merge(a, &it, scratch);
 }
 
-static void call(const struct kc_case *c, int row, int64_t begin, int64_t end)
+static struct attention_args args_of(const struct kc_case *c, const int32_t *q_begin, const int32_t *kv_len)
 {
 	const int64_t *d = c->shape->dim;
 	const struct own *o = c->own;
-	struct attention_args a = { .q = kc_ptr(c, "q"),
-				    .k_cache = kc_ptr(c, "k_cache"),
-				    .v_cache = kc_ptr(c, "v_cache"),
-				    .page_table = kc_ptr(c, "page_table"),
-				    .q_begin = o->q_begin,
-				    .kv_len = o->kv_len,
-				    .sinks = kc_ptr(c, "sinks"),
-				    .out = kc_ptr(c, "out"),
-				    .lse = kc_ptr(c, "lse"),
-				    .n_seqs = o->n_entries,
-				    .table_stride = o->table_stride,
-				    .q_stride = kc_find(c, "q")->stride,
-				    .out_stride = kc_find(c, "out")->stride,
-				    .n_heads = d[HEADS],
-				    .n_kv_heads = d[KV_HEADS],
-				    .head_dim = d[D],
-				    .v_head_dim = d[V_D],
-				    .page_size = o->page_size,
-				    .window = d[WINDOW],
-				    .scale = scale_of(c),
-				    .softcap = d[FLAGS] & SOFTCAP ? CAP : 0,
-				    .q_type = q_type(c->shape),
-				    .kv_type = kv_type(c->shape),
-				    .out_type = out_type(c->shape) };
+	return (struct attention_args){
+		.q = kc_ptr(c, "q"),
+		.k_cache = kc_ptr(c, "k_cache"),
+		.v_cache = kc_ptr(c, "v_cache"),
+		.page_table = kc_ptr(c, "page_table"),
+		.q_begin = q_begin,
+		.kv_len = kv_len,
+		.sinks = kc_ptr(c, "sinks"),
+		.out = kc_ptr(c, "out"),
+		.lse = kc_ptr(c, "lse"),
+		.n_seqs = o->n_entries,
+		.table_stride = o->table_stride,
+		.q_stride = kc_find(c, "q")->stride,
+		.out_stride = kc_find(c, "out")->stride,
+		.n_heads = d[HEADS],
+		.n_kv_heads = d[KV_HEADS],
+		.head_dim = d[D],
+		.v_head_dim = d[V_D],
+		.page_size = o->page_size,
+		.window = d[WINDOW],
+		.scale = scale_of(c),
+		.softcap = d[FLAGS] & SOFTCAP ? CAP : 0,
+		.q_type = q_type(c->shape),
+		.kv_type = kv_type(c->shape),
+		.out_type = out_type(c->shape),
+	};
+}
+
+static void call(const struct kc_case *c, int row, int64_t begin, int64_t end)
+{
+	const struct own *o = c->own;
+	struct attention_args a = args_of(c, o->q_begin, o->kv_len);
 	for (int64_t unit = (begin + GRAIN - 1) / GRAIN; unit * GRAIN < end; unit++)
 		call_unit(c, &a, row, unit);
+}
+
+/* ---- On a GPU ---- */
+
+struct on_gpu {
+	struct attention_cuda *attention;
+	void *list;
+	int32_t *q_begin, *kv_len;
+};
+
+static int upload(struct gpu *g, void **out, const void *from, size_t bytes)
+{
+	TRY(gpu_alloc(g, out, bytes, "kcheck"));
+	gpu_upload(g, *out, from, bytes);
+	return gpu_status(g);
+}
+
+static void gpu_done(struct kc_case *c, struct gpu *g)
+{
+	struct on_gpu *x = c->gpu_own;
+	if (!x)
+		return;
+	gpu_free(g, x->list);
+	gpu_free(g, x->q_begin);
+	gpu_free(g, x->kv_len);
+	attention_cuda_destroy(g, &x->attention);
+	mem_free(x);
+	c->gpu_own = NULL;
+}
+
+/* A way's page size may be one that the row does not serve: VB_EUNSUPPORTED. */
+static int gpu_find(struct kc_case *c, struct gpu *g, int row, const void *request_of_way_0)
+{
+	const struct own *o = c->own;
+	struct attention_request r = *(const struct attention_request *)request_of_way_0;
+	struct attention_limits limits = { o->n_entries ? o->n_entries : 1, c->t ? c->t : 1,
+					   o->table_stride ? o->table_stride : 1, 1 };
+	struct on_gpu *x = take(1, sizeof *x);
+	void *list = NULL, *q_begin = NULL, *kv_len = NULL;
+	int rc;
+	c->gpu_own = x;
+	r.page_size = o->page_size;
+	TRY(attention_cuda_create(g, row, &r, &limits, &x->attention));
+	size_t bytes = attention_cuda_plan_bytes(x->attention);
+	void *host = mem_pages(bytes + 1);
+	CHECK(host);
+	rc = attention_cuda_plan(x->attention, host, o->n_entries, o->q_begin, o->kv_len);
+	if (rc == VB_OK)
+		rc = upload(g, &list, host, bytes);
+	mem_free_pages(host, bytes + 1);
+	x->list = list;
+	TRY(rc);
+	TRY(upload(g, &q_begin, o->q_begin, (size_t)(o->n_entries + 1) * sizeof *o->q_begin));
+	x->q_begin = q_begin;
+	TRY(upload(g, &kv_len, o->kv_len, (size_t)o->n_entries * sizeof *o->kv_len));
+	x->kv_len = kv_len;
+	return VB_OK;
+}
+
+static void gpu_run(const struct kc_case *c, struct gpu *g)
+{
+	const struct on_gpu *x = c->gpu_own;
+	struct attention_args a = args_of(c, x->q_begin, x->kv_len);
+	attention_cuda_run(g, x->attention, x->list, &a);
 }
 
 static struct kc_cost cost(const struct kc_case *c)
@@ -554,6 +636,9 @@ static const struct kc_shape shapes[] = {
 	{ .t = 8, .dim = { 32, 8, 128, 128, 64, 0, 4096, 1, BF16 }, .bench = true },
 	{ .t = 2048, .dim = { 32, 8, 64, 64, 64, 0, 2048, 2048, BF16 }, .bench = true },
 	{ .t = 2048, .dim = { 32, 8, 128, 128, 64, 0, 2048, 2048, BF16 }, .bench = true },
+	{ .t = 1, .dim = { 32, 8, 128, 128, 64, 0, 4096, 1, BF16 }, .bench = true, .gpu = true },
+	{ .t = 64, .dim = { 32, 8, 128, 128, 64, 0, 1024, 1, BF16 }, .bench = true, .gpu = true },
+	{ .t = 4096, .dim = { 32, 8, 128, 128, 64, 0, 4096, 4096, BF16 }, .bench = true, .gpu = true },
 };
 
 const struct kc_op kc_attention_op = {
@@ -571,4 +656,10 @@ const struct kc_op kc_attention_op = {
 	.extent = extent,
 	.call = call,
 	.cost = cost,
+	.gpu_set = &attention_cuda_set,
+	.gpu_find = gpu_find,
+	.gpu_run = gpu_run,
+	.gpu_done = gpu_done,
+	.gpu_align = 16,
+	.gpu_stride = 8,
 };

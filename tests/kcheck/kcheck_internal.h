@@ -52,7 +52,8 @@ struct kc_run_way {
 struct kc_runner {
 	/* Puts every ptr where the kernel finds what data holds. */
 	void (*upload)(struct kc_case *c);
-	/* Runs the row, in slices where the way has cuts. VB_OK or the GPU's failure. */
+	/* Runs the row, in slices where the way has cuts. VB_OK, the GPU's failure, or VB_EUNSUPPORTED where the row does not
+	 * serve the case's way. */
 	int (*call)(struct kc_case *c, int row, const struct kc_run_way *way);
 	/* Brings back to data what the row left. */
 	int (*download)(struct kc_case *c);
