@@ -377,7 +377,7 @@ void engine_show(struct vb_engine *e)
  * On a GPU a step of plain decoding is begun before the tokens of the one before it are known on the host: the GPU takes them
  * from where it chose them. So it need not wait while the host gives out text, looks for ends and plans. Whoever
  * turns out to have ended was computed once more than needed; nobody looks at that. Anything but plain decoding
- * (somebody arrives, is cancelled, guesses, wants logits, has penalties, lacks a page) waits for the step under way.
+ * (somebody can be admitted, is cancelled, guesses, wants logits, has penalties, lacks a page) waits for the step under way.
  */
 
 /* Whether a step of the device can be left under way with this request in it. */
@@ -417,18 +417,23 @@ static int begin(struct vb_engine *e, int64_t n_wishes)
 	return VB_OK;
 }
 
-/* Whether anybody wants something else than the next token. */
+/* Whether anybody wants something else than the next token. Who waits for a place while all are taken does not. */
 static bool somebody_waits(struct vb_engine *e)
 {
+	take_inbox(e);
 	pthread_mutex_lock(&e->lock);
-	bool waits = e->inbox != NULL || e->closing;
+	bool closing = e->closing;
 	pthread_mutex_unlock(&e->lock);
-	if (waits || atomic_load(&e->cancel_all))
+	if (closing || atomic_load(&e->cancel_all))
 		return true;
-	for (struct request *r = e->requests; r; r = r->next)
-		if (r->state == REQUEST_WAITING || atomic_load(&r->cancelled))
+	int64_t running = 0, waiting = 0;
+	for (struct request *r = e->requests; r; r = r->next) {
+		if (atomic_load(&r->cancelled))
 			return true;
-	return false;
+		running += r->state == REQUEST_RUNNING;
+		waiting += r->state == REQUEST_WAITING;
+	}
+	return waiting > 0 && running < e->setup.max_batch;
 }
 
 /* Whether a token may be wanted behind the one under way. */
