@@ -2,7 +2,7 @@
 // library is named. A program of its own, for tuning: `verbatim` and kcheck go through src/ops/linear_cuda.c.
 //
 //   nvcc -O3 -std=c++17 -fmad=false -arch=sm_90 -I. -Isrc -o linear_bench bench/cuda/linear_bench.cu -ldl
-//   ./linear_bench check | ./linear_bench time [libcublas.so.13]
+//   ./linear_bench check | ./linear_bench quick | ./linear_bench time [libcublas.so.13]
 #include "kernels/cuda/common/linear_simt.cu"
 #undef THREADS
 #include "kernels/cuda/sm80/linear_bf16.cu"
@@ -57,6 +57,12 @@ static const struct tile tiles[] = {
 #endif
 };
 #define N_TILES (int)(sizeof tiles / sizeof *tiles)
+enum {
+#define LINEAR_TILE(r, t, wr, wt, d, s) TILE_##r##_##t,
+#include "kernels/ops/linear_tiles.def"
+#undef LINEAR_TILE
+	N_SHIPPED // these stand first
+};
 static const struct tile unaligned = { "64x64 any", linear_sm80_bf16_64x64_any, linear_sm80_f16_64x64_any,
 				       SIZES(64, 64, 32, 32, 64, 3) };
 static const struct tile simt_few = { "simt few", linear_simt_few, linear_simt_few, 32, 8, 256, 0, 0 };
@@ -226,7 +232,7 @@ static void check(int64_t n, int64_t k, enum dtype x_type, enum dtype w_type, bo
 		MUST(cudaFree(p));
 }
 
-static void check_all()
+static void check_all(bool quick)
 {
 	const struct tile *bf16[64], *f16[64], *simt[2] = { &simt_few, &simt_many };
 	int n_bf16 = 0, n_f16 = 0;
@@ -238,8 +244,14 @@ static void check_all()
 	bf16[n_bf16++] = f16[n_f16++] = &unaligned;
 	static const int64_t sizes[][2] = { { 384, 384 }, { 77, 48 }, { 33, 16 }, { 200, 144 }, { 130, 1040 } };
 	for (auto s : sizes) {
-		check(s[0], s[1], DTYPE_BF16, DTYPE_BF16, s[0] & 1, bf16, n_bf16, true);
-		check(s[0], s[1], DTYPE_F16, DTYPE_F16, !(s[0] & 1), f16, n_f16, true);
+		if (quick && s[0] != 77 && s[0] != 200)
+			continue;
+		check(s[0], s[1], DTYPE_BF16, DTYPE_BF16, s[0] & 1, bf16, n_bf16, !quick);
+		check(s[0], s[1], DTYPE_F16, DTYPE_F16, !(s[0] & 1), f16, n_f16, !quick);
+	}
+	if (quick) {
+		check(77, 45, DTYPE_F32, DTYPE_BF16, true, simt, 2, false);
+		return;
 	}
 	check(1001, 4096, DTYPE_BF16, DTYPE_BF16, true, bf16, n_bf16, false);
 	check(4096, 4096, DTYPE_BF16, DTYPE_BF16, false, bf16, n_bf16, false);
@@ -250,7 +262,6 @@ static void check_all()
 		check(77, 45, t[0], t[1], true, simt, 2, true);
 		check(384, 384, t[0], t[1], false, simt, 2, false);
 	}
-	printf("%s\n", failures ? "FAILED" : "all good");
 }
 
 // ---- Times ----
@@ -292,25 +303,10 @@ static void cublas_run(const struct linear_args *a, bool f32_out)
 	}
 }
 
-// Microseconds a launch: a graph of launches over copies of the weights that together are more than the L2 cache holds.
-// which: a tile; NULL: cuBLAS, early then says with f32 results.
-static double time_one(const struct tile *which, struct linear_args a, char *w, int copies, bool early)
+// Microseconds a launch: the median of nine replays.
+static double time_graph(cudaGraph_t graph, int launches)
 {
-	int launches = copies * std::max(1, 24 / copies);
-	double work = 2.0 * a.t * a.n * a.k / 400e12 + 2.0 * a.n * a.k / 2.5e12;
-	while (launches > copies && launches * work > 0.01)
-		launches -= copies;
-	cudaGraph_t graph;
 	cudaGraphExec_t exec;
-	MUST(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-	for (int i = 0; i < launches; i++) {
-		a.w = w + (size_t)(i % copies) * a.n * a.k * 2;
-		if (which)
-			launch(which, &a, early);
-		else
-			cublas_run(&a, early);
-	}
-	MUST(cudaStreamEndCapture(stream, &graph));
 	MUST(cudaGraphInstantiate(&exec, graph, 0));
 	cudaEvent_t from, to;
 	MUST(cudaEventCreate(&from));
@@ -334,54 +330,185 @@ static double time_one(const struct tile *which, struct linear_args a, char *w, 
 	return times[times.size() / 2] * 1000.0 / launches;
 }
 
+// Of launches over copies of the weights that together are more than the L2 cache holds.
+// which: a tile; NULL: cuBLAS, early then says with f32 results.
+static double time_one(const struct tile *which, struct linear_args a, char *w, int copies, bool early)
+{
+	int launches = copies * std::max(1, 24 / copies);
+	double work = 2.0 * a.t * a.n * a.k / 400e12 + 2.0 * a.n * a.k / 2.5e12;
+	while (launches > copies && launches * work > 0.01)
+		launches -= copies;
+	size_t bytes = (size_t)a.n * a.k * (a.w_type == DTYPE_F32 ? 4 : 2);
+	cudaGraph_t graph;
+	MUST(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+	for (int i = 0; i < launches; i++) {
+		a.w = w + i % copies * bytes;
+		if (which)
+			launch(which, &a, early);
+		else
+			cublas_run(&a, early);
+	}
+	MUST(cudaStreamEndCapture(stream, &graph));
+	return time_graph(graph, launches);
+}
+
+// What src/ops/linear_cuda.c chooses on this machine, and whether it begins early.
+static const struct tile *choose(int64_t n, int64_t t, bool *early)
+{
+	const struct tile *best = NULL;
+	int64_t least = INT64_MAX;
+	int sms, blocks_per_sm;
+	MUST(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, 0));
+	for (int i = 0; i < N_SHIPPED; i++) {
+		int64_t blocks = ((n + tiles[i].rows - 1) / tiles[i].rows) * ((t + tiles[i].tokens - 1) / tiles[i].tokens);
+		int64_t cost = (blocks + sms - 1) / sms * (tiles[i].rows + tiles[i].tokens);
+		if (cost <= least) {
+			least = cost;
+			best = &tiles[i];
+		}
+	}
+	MUST(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks_per_sm, best->bf16, best->threads, best->shared));
+	*early = best->tokens <= 32 || blocks_per_sm == 1;
+	return best;
+}
+
+// A small operation between two products: one block that reads and writes a token's values.
+static __global__ void __launch_bounds__(1024) small_operation(float4 *y)
+{
+	kernel_begin();
+	float4 v = y[threadIdx.x];
+	v.x *= 0.5f;
+	y[threadIdx.x] = v;
+}
+
+static __global__ void __launch_bounds__(1024) small_operation_2(float4 *y)
+{
+	let_successor_begin();
+	wait_for_predecessor();
+	float4 v = y[threadIdx.x];
+	v.x *= 0.5f;
+	y[threadIdx.x] = v;
+}
+
+static void small_launch(float *y, int way)
+{
+	cudaLaunchConfig_t config = {};
+	config.gridDim = dim3(1);
+	config.blockDim = dim3(1024);
+	config.stream = stream;
+	cudaLaunchAttribute attribute;
+	attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+	attribute.val.programmaticStreamSerializationAllowed = 1;
+	config.attrs = &attribute;
+	config.numAttrs = way == 1 || way == 2 ? 1 : 0;
+	MUST(cudaLaunchKernelEx(&config, way == 2 ? small_operation_2 : small_operation, (float4 *)y));
+}
+
+struct step {
+	int64_t n, k;
+	bool last;
+};
+
+// The products of one layer of Llama 3.1 8B with a small operation where the layer has one, over four layers' weights.
+static void time_layer(const char *name, const struct step *steps, int n_steps, char *w, char *x, float *y, float *z, int64_t t)
+{
+	enum { LAYERS = 4 };
+	static const char *const ways[] = { "plain", "early", "earlier", "cuBLAS" };
+	printf("a layer, %s, %lld tokens:", name, (long long)t);
+	for (int way = 0; way < (cublas.handle ? 4 : 3); way++) {
+		cudaGraph_t graph;
+		char *from = w;
+		double bytes = 0;
+		MUST(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+		for (int layer = 0; layer < LAYERS; layer++)
+			for (int i = 0; i < n_steps; i++) {
+				const struct step *s = &steps[i];
+				struct linear_args a = { x, from, NULL, y, t, s->n, s->k, s->k, s->n, DTYPE_BF16, DTYPE_BF16 };
+				bool early;
+				const struct tile *tile = choose(s->n, t, &early);
+				if (way == 3)
+					cublas_run(&a, false);
+				else
+					launch(tile, &a, way && early);
+				if (s->last)
+					small_launch(z, way);
+				from += s->n * s->k * 2;
+				bytes += 2.0 * s->n * s->k / LAYERS;
+			}
+		MUST(cudaStreamEndCapture(stream, &graph));
+		double us = time_graph(graph, LAYERS);
+		printf(" %s %.1f us %.3f TB/s;", ways[way], us, bytes / us / 1e6);
+	}
+	printf("\n");
+}
+
 static void print(const char *name, int64_t n, int64_t k, int64_t t, double plain, double early)
 {
-	double bytes = 2.0 * n * k, flops = 2.0 * n * k * t;
-	if (t <= 128)
-		printf("  %-26s %8.2f us %6.3f TB/s   early %8.2f us %6.3f TB/s\n", name, plain, bytes / plain / 1e6, early,
-		       bytes / early / 1e6);
-	else
-		printf("  %-26s %8.2f us %6.1f TFLOP/s  early %8.2f us %6.1f TFLOP/s\n", name, plain, flops / plain / 1e6, early,
-		       flops / early / 1e6);
+	double work = t <= 128 ? 2.0 * n * k : 2.0 * n * k * t;
+	const char *unit = t <= 128 ? "TB/s" : "TFLOP/s";
+	printf("  %-26s %8.2f us %7.3f %s  early %8.2f us %7.3f %s\n", name, plain, work / plain / 1e6, unit, early,
+	       work / early / 1e6, unit);
+}
+
+static void time_shape(char *w, char *x, float *y, int64_t n, int64_t k, int64_t t)
+{
+	// 128 MiB, where the matrix is not that large itself.
+	size_t bytes = (size_t)n * k * 2;
+	int copies = bytes >= (100 << 20) ? 1 : (int)std::min<size_t>((((size_t)128 << 20) + bytes - 1) / bytes, 256);
+	struct linear_args a = { x, w, NULL, y, t, n, k, k, n, DTYPE_BF16, DTYPE_BF16 };
+	bool early;
+	const struct tile *chosen = choose(n, t, &early);
+	printf("%lldx%lld, %lld tokens: %s%s\n", (long long)n, (long long)k, (long long)t, chosen->name, early ? ", early" : "");
+	if (cublas.handle)
+		print("cuBLAS, bf16 | f32 out", n, k, t, time_one(NULL, a, w, copies, false), time_one(NULL, a, w, copies, true));
+	for (int i = 0; i < N_TILES; i++) {
+		const struct tile *q = &tiles[i];
+		// Beside the chosen one those that might have been.
+		if (q == chosen || q->tokens >= std::min<int64_t>(t, 128) && q->tokens <= std::max<int64_t>(8, 2 * t - 1))
+			print(q->name, n, k, t, time_one(q, a, w, copies, false), time_one(q, a, w, copies, true));
+	}
+	fflush(stdout);
+}
+
+static void time_simt(char *w, char *x, float *y, int64_t t)
+{
+	struct linear_args a = { x, w, NULL, y, t, 4096, 4096, 4096, 4096, DTYPE_F32, DTYPE_F32 };
+	double few = time_one(&simt_few, a, w, 2, true), many = time_one(&simt_many, a, w, 2, true);
+	printf("simt, f32, 4096x4096, %lld tokens: few %.1f us, many %.1f us, %.2f TFLOP/s\n", (long long)t, few, many,
+	       2.0 * t * 4096 * 4096 / many / 1e6);
 }
 
 static void time_all()
 {
-	static const int64_t sizes[][2] = { { 4096, 4096 }, { 6144, 4096 }, { 28672, 4096 }, { 4096, 14336 }, { 2048, 2048 },
-					    { 16384, 2048 }, { 128256, 2048 }, { 1024, 4096 }, { 384, 384 } };
-	static const int64_t counts[] = { 1, 5, 16, 32, 64, 128, 256, 512, 4096 };
-	size_t most = (size_t)128256 * 4096 * 2;
+	static const int64_t sizes[][2] = { { 4096, 4096 }, { 6144, 4096 }, { 28672, 4096 }, { 4096, 14336 }, { 128256, 4096 },
+					    { 2048, 2048 }, { 512, 2048 }, { 16384, 2048 }, { 128256, 2048 }, { 384, 384 } };
+	static const int64_t counts[] = { 1, 5, 16, 32, 64, 128, 256, 512, 1024, 4096 };
+	size_t most = (size_t)128256 * 4096 * 2 * 2;
 	char *w = (char *)device(most), *x = (char *)device((size_t)4096 * 14336 * 2);
-	float *y = (float *)device((size_t)4096 * 28672 * 4);
+	float *y = (float *)device((size_t)4096 * 28672 * 4), *z = (float *)device(4096 * 4);
 	fill<<<1024, 256, 0, stream>>>(w, DTYPE_BF16, most / 2, 2, 0.02f);
 	fill<<<1024, 256, 0, stream>>>(x, DTYPE_BF16, (int64_t)4096 * 14336, 1, 1);
+	static const struct step apart[] = { { 4096, 4096, false }, { 1024, 4096, false }, { 1024, 4096, true },
+					     { 4096, 4096, true },  { 14336, 4096, false }, { 14336, 4096, true },
+					     { 4096, 14336, true } },
+				 fused[] = { { 6144, 4096, true }, { 4096, 4096, true }, { 28672, 4096, true }, { 4096, 14336, true } };
+	for (int64_t t : { 1, 5, 16, 32, 64, 256 }) {
+		time_layer("7 products", apart, 7, w, x, y, z, t);
+		time_layer("4 products", fused, 4, w, x, y, z, t);
+	}
+	for (int64_t t : { 1, 16, 64, 512 })
+		time_simt(w, x, y, t);
 	for (auto s : sizes)
-		for (int64_t t : counts) {
-			int64_t n = s[0], k = s[1];
-			if (t > 64 && n > 100000)
-				continue;
-			// 128 MiB, where the matrix is not that large itself.
-			size_t bytes = (size_t)n * k * 2;
-			int copies = bytes >= (100 << 20) ? 1 : (int)std::min<size_t>((((size_t)128 << 20) + bytes - 1) / bytes, 256);
-			struct linear_args a = { x, w, NULL, y, t, n, k, k, n, DTYPE_BF16, DTYPE_BF16 };
-			printf("%lldx%lld, %lld tokens\n", (long long)n, (long long)k, (long long)t);
-			if (cublas.handle)
-				print("cuBLAS, bf16 | f32 out", n, k, t, time_one(NULL, a, w, copies, false),
-				      time_one(NULL, a, w, copies, true));
-			for (int i = 0; i < N_TILES; i++) {
-				const struct tile *q = &tiles[i];
-				if (t <= 64 ? q->tokens < t || q->tokens > std::max<int64_t>(8, 2 * t - 1) : q->tokens < 64 || t >= 512 && q->tokens < 128)
-					continue;
-				print(q->name, n, k, t, time_one(q, a, w, copies, false), time_one(q, a, w, copies, true));
-			}
-			fflush(stdout);
-		}
+		for (int64_t t : counts)
+			if (t <= 64 || s[0] < 100000)
+				time_shape(w, x, y, s[0], s[1], t);
 }
 
 int main(int argc, char **argv)
 {
-	if (argc < 2 || strcmp(argv[1], "check") && strcmp(argv[1], "time")) {
-		fprintf(stderr, "usage: linear_bench check | time [LIBCUBLAS]\n");
+	bool quick = argc == 2 && !strcmp(argv[1], "quick");
+	if (!quick && (argc < 2 || strcmp(argv[1], "check") && strcmp(argv[1], "time"))) {
+		fprintf(stderr, "usage: linear_bench check | quick | time [LIBCUBLAS]\n");
 		return 2;
 	}
 	cudaError_t error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
@@ -395,8 +522,9 @@ int main(int argc, char **argv)
 			if (f)
 				MUST(cudaFuncSetAttribute(f, cudaFuncAttributeMaxDynamicSharedMemorySize, q->shared));
 	}
-	if (argv[1][0] == 'c') {
-		check_all();
+	if (argv[1][0] != 't') {
+		check_all(quick);
+		printf("%s\n", failures ? "FAILED" : "all good");
 		MUST(cudaDeviceSynchronize());
 		return failures != 0;
 	}

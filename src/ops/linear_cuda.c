@@ -116,7 +116,7 @@ static int sm80_choose(const struct linear_cuda *k, const struct linear_args *a)
 		if (!k->kernel[i].function)
 			continue;
 		int64_t cost = sm80_cost(k, &tiles[i], a->n, a->t);
-		if (cost < least) {
+		if (cost <= least) {
 			least = cost;
 			best = i;
 		}
