@@ -360,6 +360,8 @@ static const struct tile *choose(int64_t n, int64_t t, bool *early)
 	int sms, blocks_per_sm;
 	MUST(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, 0));
 	for (int i = 0; i < N_SHIPPED; i++) {
+		if (tiles[i].tokens > 8 && tiles[i].tokens >= 2 * t)
+			continue;
 		int64_t blocks = ((n + tiles[i].rows - 1) / tiles[i].rows) * ((t + tiles[i].tokens - 1) / tiles[i].tokens);
 		int64_t cost = (blocks + sms - 1) / sms * (tiles[i].rows + tiles[i].tokens);
 		if (cost <= least) {

@@ -113,7 +113,8 @@ static int sm80_choose(const struct linear_cuda *k, const struct linear_args *a)
 	int best = UNALIGNED;
 	int64_t least = INT64_MAX;
 	for (int i = 0; i < UNALIGNED; i++) {
-		if (!k->kernel[i].function)
+		/* More than half empty: not worth a look. */
+		if (!k->kernel[i].function || (tiles[i].tokens > 8 && tiles[i].tokens >= 2 * a->t))
 			continue;
 		int64_t cost = sm80_cost(k, &tiles[i], a->n, a->t);
 		if (cost <= least) {

@@ -126,17 +126,6 @@ template <int ROWS, int DEPTH, int THREADS, int NEIGHBOURS, bool ALIGNED> struct
 		else
 			store_shared(place[i] + slot, load_eight(global + row[i]));
 	}
-
-	// At once, not through the ring's groups.
-	__device__ __forceinline__ void one_now(int i, uint32_t slot, bool inside) const
-	{
-		if (!inside || !takes_part)
-			return;
-		if constexpr (ALIGNED)
-			store_shared(place[i] + slot, *(const uint4 *)(global + row[i]));
-		else
-			store_shared(place[i] + slot, load_eight(global + row[i]));
-	}
 };
 
 template <bool F16, bool ALIGNED, int ROWS, int TOKENS, int WARP_ROWS, int WARP_TOKENS, int DEPTH, int STAGES>
@@ -148,8 +137,13 @@ static __device__ __forceinline__ void linear_tile(const struct linear_args &a)
 	constexpr int MI = WARP_ROWS / 16, NI = WARP_TOKENS / 8;
 	constexpr int V = MI == 1 ? 2 : 4; // neighbouring rows that a thread has
 	static_assert(DEPTH % 64 == 0 && STAGES >= 3 && (MI == 1 || MI % 2 == 0) && (NI == 1 || NI % 2 == 0), "tile");
-	// In tiles of few tokens the ring of weights is filled before what the predecessor wrote is waited for.
+	// In tiles of few tokens the ring is filled with weights before what the predecessor wrote is waited for. The first slot
+	// is then ready when all are, which costs a little where kernels do not begin early: there it is not done.
+#if __CUDA_ARCH__ >= 900
 	constexpr bool WEIGHTS_FIRST = TOKENS <= 64;
+#else
+	constexpr bool WEIGHTS_FIRST = false;
+#endif
 
 	extern __shared__ __align__(128) unsigned char ring[];
 	uint32_t shared = (uint32_t)__cvta_generic_to_shared(ring);
@@ -172,31 +166,29 @@ static __device__ __forceinline__ void linear_tile(const struct linear_args &a)
 	x.init(a.x, t0, a.t, a.x_stride, shared + ROWS * ROW_BYTES);
 
 	let_successor_begin();
-	if constexpr (WEIGHTS_FIRST) {
-#pragma unroll
-		for (int s = 0; s < STAGES - 1; s++, w.global += ROW_BYTES) {
-#pragma unroll
-			for (int i = 0; i < w.N; i++)
-				w.one(i, s * SLOT_BYTES, s * DEPTH + chunk_k < a.k);
-			copy_async_commit();
-		}
-		wait_for_predecessor();
-#pragma unroll 4
-		for (int s = 0; s < STAGES - 1; s++, x.global += ROW_BYTES)
-#pragma unroll
-			for (int i = 0; i < x.N; i++)
-				x.one_now(i, s * SLOT_BYTES, s * DEPTH + chunk_k < a.k);
-	} else {
+	if constexpr (!WEIGHTS_FIRST)
 		wait_for_predecessor();
 #pragma unroll
-		for (int s = 0; s < STAGES - 1; s++, w.global += ROW_BYTES, x.global += ROW_BYTES) {
+	for (int s = 0; s < STAGES - 1; s++, w.global += ROW_BYTES, x.global += ROW_BYTES) {
 #pragma unroll
-			for (int i = 0; i < w.N; i++)
-				w.one(i, s * SLOT_BYTES, s * DEPTH + chunk_k < a.k);
+		for (int i = 0; i < w.N; i++)
+			w.one(i, s * SLOT_BYTES, s * DEPTH + chunk_k < a.k);
+		if constexpr (!WEIGHTS_FIRST) {
 #pragma unroll
 			for (int i = 0; i < x.N; i++)
 				x.one(i, s * SLOT_BYTES, s * DEPTH + chunk_k < a.k);
 			copy_async_commit();
+		}
+	}
+	if constexpr (WEIGHTS_FIRST) {
+		wait_for_predecessor();
+		x.global -= (STAGES - 1) * ROW_BYTES;
+#pragma unroll
+		for (int s = 0; s < STAGES - 1; s++, x.global += ROW_BYTES) {
+#pragma unroll
+			for (int i = 0; i < x.N; i++)
+				x.one(i, s * SLOT_BYTES, s * DEPTH + chunk_k < a.k);
+			copy_async_commit(); // the first group with all the weights
 		}
 	}
 
