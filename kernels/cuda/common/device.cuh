@@ -6,12 +6,13 @@
 
 // Every kernel calls this before it touches what earlier kernels wrote. On 9.0 its blocks may then start while the kernel before
 // is still running (gpu_grid.early), and those of the next one while this one is: each waits here until all of the one before is
-// done and can be seen. Elsewhere kernels follow each other anyway.
+// done and can be seen. Elsewhere kernels follow each other anyway. The next kernel is let begin first: it waits for this one as
+// this one does for its predecessor, and may fetch meanwhile what no kernel writes, as linear does its weights.
 static __device__ __forceinline__ void kernel_begin()
 {
 #if __CUDA_ARCH__ >= 900
-	asm volatile("griddepcontrol.wait;" ::: "memory");
 	asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+	asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
 
