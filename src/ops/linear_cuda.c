@@ -91,8 +91,10 @@ static int sm80_find(struct gpu *g, const struct linear_request *r, struct linea
 		TRY(gpu_find_kernel(g, r->x_type == DTYPE_F16 ? tile->f16 : tile->bf16, tile->shared_memory,
 				    &out->kernel[i]));
 		/* A block that begins early goes where there is room. Where two fit, some multiprocessors get two and others
-		 * none: harmless where memory is what they wait for, slower by half where it is not. */
-		out->early[i] = tile->tokens <= 32 || gpu_blocks_per_sm(g, &out->kernel[i], tile->threads) == 1;
+		 * none: harmless while memory is what they wait for, slower by half where it is not. Many tokens take so long
+		 * that nothing is gained. */
+		out->early[i] = tile->tokens <= 32 ||
+				(tile->tokens == 64 && gpu_blocks_per_sm(g, &out->kernel[i], tile->threads) == 1);
 	}
 	out->sms = gpu_facts(g)->sms;
 	return VB_OK;
@@ -117,7 +119,7 @@ static int sm80_choose(const struct linear_cuda *k, const struct linear_args *a)
 		if (!k->kernel[i].function || (tiles[i].tokens > 8 && tiles[i].tokens >= 2 * a->t))
 			continue;
 		int64_t cost = sm80_cost(k, &tiles[i], a->n, a->t);
-		if (cost <= least) {
+		if (cost < least) {
 			least = cost;
 			best = i;
 		}
