@@ -3,6 +3,9 @@
 //
 //   nvcc -O3 -std=c++17 -fmad=false -arch=sm_90 -I. -Isrc -o linear_bench bench/cuda/linear_bench.cu -ldl
 //   ./linear_bench check | ./linear_bench quick | ./linear_bench time [libcublas.so.13]
+//
+// With -DCANDIDATES='"FILE"', FILE of lines CANDIDATE(rows, tokens, rows of a warp, tokens of a warp, depth, stages, blocks a
+// multiprocessor), these are checked and timed too.
 #include "kernels/cuda/common/linear_simt.cu"
 #undef THREADS
 #include "kernels/cuda/sm80/linear_bf16.cu"
@@ -112,7 +115,8 @@ static __global__ void fill(void *p, enum dtype type, int64_t n, uint32_t seed, 
 	}
 }
 
-static __global__ void gather(uint16_t *to, const uint16_t *from, const int *rows, int64_t k, int64_t to_stride, int64_t stride)
+static __global__ void gather(uint16_t *to, const uint16_t *from, const int *rows, int64_t k, int64_t to_stride,
+			      int64_t stride)
 {
 	for (int64_t i = threadIdx.x; i < k; i += blockDim.x)
 		to[blockIdx.x * to_stride + i] = from[rows[blockIdx.x] * stride + i];
@@ -160,14 +164,15 @@ static void *device(size_t bytes)
 static int failures;
 
 // One matrix: rows computed alone are the standard, by the first tile that is given.
-static void check(int64_t n, int64_t k, enum dtype x_type, enum dtype w_type, bool bias, const struct tile *const *list, int n_list,
-		  bool all_counts)
+static void check(int64_t n, int64_t k, enum dtype x_type, enum dtype w_type, bool bias,
+		  const struct tile *const *list, int n_list, bool all_counts)
 {
 	size_t x_bytes = x_type == DTYPE_F32 ? 4 : 2, w_bytes = w_type == DTYPE_F32 ? 4 : 2;
 	int64_t pads[] = { 0, 8, 3 };
-	char *x = (char *)device(ROWS_MAX * k * x_bytes), *moved = (char *)device(ROWS_MAX * (k + 16) * 4 + 64);
-	char *w = (char *)device(n * k * w_bytes + 64);
-	float *b = (float *)device(n * 4), *alone = (float *)device(ROWS_MAX * n * 4), *y = (float *)device(ROWS_MAX * (n + 16) * 4);
+	char *x = (char *)device(ROWS_MAX * k * x_bytes), *moved = (char *)device(ROWS_MAX * (k + 16) * 4);
+	char *w = (char *)device(n * k * w_bytes);
+	float *b = (float *)device(n * 4), *alone = (float *)device(ROWS_MAX * n * 4);
+	float *y = (float *)device(ROWS_MAX * (n + 16) * 4);
 	float *worst = (float *)device(4);
 	unsigned long long *differ = (unsigned long long *)device(8);
 	int *order = (int *)device(ROWS_MAX * sizeof(int));
@@ -188,8 +193,8 @@ static void check(int64_t n, int64_t k, enum dtype x_type, enum dtype w_type, bo
 	MUST(cudaMemcpyAsync(&error, worst, 4, cudaMemcpyDeviceToHost, stream));
 	MUST(cudaStreamSynchronize(stream));
 	bool good = error < k / 8.0 + 8;
-	printf("%lldx%lld %s%s: error %.2f of 2^-24", (long long)n, (long long)k, x_type == DTYPE_F16 ? "f16" : x_type == DTYPE_BF16 ? "bf16" : "f32",
-	       bias ? " bias" : "", error);
+	printf("%lldx%lld %s%s: error %.2f of 2^-24", (long long)n, (long long)k,
+	       x_type == DTYPE_F16 ? "f16" : x_type == DTYPE_BF16 ? "bf16" : "f32", bias ? " bias" : "", error);
 	std::vector<int> counts;
 	for (int t = 1; t <= 64; t++)
 		if (all_counts || t == 1 || t == 5 || t == 8 || t == 9 || t == 16 || t == 17 || t == 33 || t == 64)
@@ -213,8 +218,8 @@ static void check(int64_t n, int64_t k, enum dtype x_type, enum dtype w_type, bo
 			MUST(cudaMemsetAsync(y, 0xff, ROWS_MAX * (n + 16) * 4, stream));
 			// Rows of f32 are moved as twice as many halves.
 			int64_t halves = two ? 1 : 2;
-			gather<<<t, 256, 0, stream>>>((uint16_t *)moved, (const uint16_t *)x, order, k * halves, (k + x_pad) * halves,
-						      k * halves);
+			gather<<<t, 256, 0, stream>>>((uint16_t *)moved, (const uint16_t *)x, order, k * halves,
+						      (k + x_pad) * halves, k * halves);
 			struct linear_args many = { moved, w, a.bias, y, t, n, k, k + x_pad, n + y_pad, x_type, w_type };
 			launch(list[i], &many, j & 1);
 			compare<<<t, 256, 0, stream>>>((uint32_t *)y, n + y_pad, (uint32_t *)alone, order, n, differ);
@@ -484,7 +489,8 @@ static void time_all()
 	static const struct step apart[] = { { 4096, 4096, false }, { 1024, 4096, false }, { 1024, 4096, true },
 					     { 4096, 4096, true },  { 14336, 4096, false }, { 14336, 4096, true },
 					     { 4096, 14336, true } },
-				 fused[] = { { 6144, 4096, true }, { 4096, 4096, true }, { 28672, 4096, true }, { 4096, 14336, true } };
+				 fused[] = { { 6144, 4096, true }, { 4096, 4096, true }, { 28672, 4096, true },
+					     { 4096, 14336, true } };
 	for (int64_t t : { 1, 5, 16, 32, 64, 256 }) {
 		time_layer("7 products", apart, 7, w, x, y, z, t);
 		time_layer("4 products", fused, 4, w, x, y, z, t);
