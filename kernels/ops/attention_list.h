@@ -25,12 +25,13 @@ struct attention_block {
 };
 
 /* Tickets first..last (none where last < first): of the first one the pieces from first_piece on, of the last one those
- * below last_piece. 32 bytes, aligned to 16. */
+ * below last_piece. 64 bytes, aligned to 16. */
 struct attention_worker {
 	int32_t first, last;
 	int32_t first_piece, last_piece;
 	int32_t first_split, last_split; /* the split that ticket is shared by, -1: it is not shared */
 	int32_t unused[2];
+	struct attention_block block; /* of the first ticket: a copy, one look-up less to begin with */
 };
 
 /* A ticket that several workers share. */

@@ -42,7 +42,8 @@ void attention_ranges_init(struct attention_ranges *r)
 	size_t used = 0;
 	r->workers_at = take(&used, r->n_workers, sizeof(struct attention_worker));
 	r->splits_at = take(&used, r->max_splits, sizeof(struct attention_split));
-	r->blocks_at = take(&used, r->max_blocks, sizeof(struct attention_block));
+	/* One more than there can be: kernels look at the one behind the last before they know that it is none. */
+	r->blocks_at = take(&used, r->max_blocks + 1, sizeof(struct attention_block));
 	r->bytes = used;
 }
 
@@ -180,6 +181,8 @@ static int64_t fill_worker(struct place *p, const struct attention_block *blocks
 	int64_t load = 0, slack = share / SLACK;
 	*w = (struct attention_worker){ .first = (int32_t)p->ticket, .last = (int32_t)p->ticket - 1,
 					.first_piece = (int32_t)p->piece, .first_split = -1, .last_split = -1 };
+	if (p->ticket < p->n_tickets)
+		w->block = *p->block;
 	while (p->ticket < p->n_tickets && (all || load < share - slack)) {
 		int64_t cost, n = pieces_for(p, share - load, &cost);
 		bool begun = w->last >= w->first;

@@ -72,6 +72,8 @@ static int64_t walk(const struct attention_ranges *r, const struct lists *at)
 	memset(parts, 0, sizeof parts);
 	for (int64_t w = 0; w < r->n_workers; w++) {
 		const struct attention_worker *k = &at->workers[w];
+		if (k->first <= k->last)
+			assert_memory_equal(&k->block, &at->blocks[k->first / r->n_kv_heads], sizeof k->block);
 		for (int32_t t = k->first; t <= k->last; t++) {
 			assert_in_range(t, 0, MAX_TICKETS - 1);
 			int64_t begin, end, first, last;

@@ -197,19 +197,35 @@ struct ticket {
 	int kv_head;
 	int piece_begin, piece_end; // of this worker's part
 	int first_piece, last_piece; // of all its parts
-	int split;
 	int tile_begin, tile_end;
+	int split;
+	struct attention_split shared; // where there is a split
 };
 
-__device__ __forceinline__ void get_ticket(const struct attention_sm80_args &s, const struct attention_worker &w, int t,
-					   struct ticket *out)
+// The list is read past the first cache: it may be looked at before earlier kernels have ended.
+__device__ __forceinline__ struct attention_block load_block(const struct attention_block *b)
 {
-	int n = (int)s.a.n_kv_heads, block = t / n;
-	const int4 *from = (const int4 *)&s.blocks[block];
-	int4 lo = from[0], hi = from[1];
-	out->b.seq = lo.x, out->b.token = lo.y, out->b.position = lo.z, out->b.row_begin = lo.w;
-	out->b.row_end = hi.x, out->b.key_begin = hi.y, out->b.key_end = hi.z;
-	out->kv_head = t - block * n;
+	const int4 *from = (const int4 *)b;
+	int4 lo = __ldcg(from), hi = __ldcg(from + 1);
+	struct attention_block block = { lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z };
+	return block;
+}
+
+// The worker's range: attention_worker without the block.
+struct range {
+	int first, last, first_piece, last_piece, first_split, last_split;
+};
+
+__device__ __forceinline__ const struct attention_block *block_of(const struct attention_sm80_args &s, int t)
+{
+	return &s.blocks[t / (int)s.a.n_kv_heads];
+}
+
+__device__ __forceinline__ void get_ticket(const struct attention_sm80_args &s, const struct range &w, int t,
+					   const struct attention_block &b, struct ticket *out)
+{
+	out->b = b;
+	out->kv_head = t % (int)s.a.n_kv_heads;
 	bool any = out->b.key_begin < out->b.key_end;
 	out->first_piece = any ? (int)attention_piece_of(out->b.key_begin) : 0;
 	out->last_piece = any ? (int)attention_piece_of(out->b.key_end - 1) + 1 : 0;
@@ -240,6 +256,9 @@ __device__ __forceinline__ uint32_t chunk_at(int row, int chunk)
 	return (uint32_t)(row * shape<D>::ROW_BYTES + ((chunk ^ (row & 7)) << 4));
 }
 
+// Pages of so many keys are looked up at once, by the lanes of a warp.
+constexpr int WINDOW = 32 * PAGE_MIN;
+
 // Runs ahead of the arithmetic: which tile is copied next, from where.
 template <int D>
 struct fetch {
@@ -247,42 +266,42 @@ struct fetch {
 	int tile, tile_end; // the next tile
 	int key_begin, key_end;
 	int seq, kv_head;
-	int32_t page; // lane i < 8: the page of keys 8i.. of the next tile
-	int slot;     // of the ring, next to be written
+	int32_t page, next_page; // lane i: the page of keys 8i.. of the tile's window, and of the window behind it
+	int slot;                // of the ring, next to be written
 
-	// Looks up the next tile's pages, so that they are known when it is copied.
-	__device__ __forceinline__ void look_up(const struct attention_sm80_args &s)
+	__device__ __forceinline__ int32_t look_up(const struct attention_sm80_args &s, int window) const
 	{
-		int lane = threadIdx.x & 31, key = tile * TILE + lane * PAGE_MIN;
-		page = 0;
-		if (lane < TILE / PAGE_MIN && key < key_end && key + PAGE_MIN > key_begin)
-			page = s.a.page_table[seq * s.a.table_stride + key / (int)s.a.page_size];
+		int key = window * WINDOW + (threadIdx.x & 31) * PAGE_MIN;
+		if (key >= key_end || key + PAGE_MIN <= key_begin)
+			return 0;
+		return __ldcg(s.a.page_table + seq * s.a.table_stride + key / (int)s.a.page_size);
 	}
 
-	// Goes to the first ticket from t on that has keys.
-	__device__ __forceinline__ void enter(const struct attention_sm80_args &s, const struct attention_worker &w)
+	// Goes to the first ticket from t on that has keys; b is the block of t.
+	__device__ __forceinline__ void enter(const struct attention_sm80_args &s, const struct range &w, struct attention_block b)
 	{
-		for (; t <= w.last; t++) {
+		for (; t <= w.last; b = load_block(block_of(s, ++t))) {
 			struct ticket k;
-			get_ticket(s, w, t, &k);
+			get_ticket(s, w, t, b, &k);
 			if (k.tile_begin == k.tile_end)
 				continue;
 			tile = k.tile_begin, tile_end = k.tile_end;
 			key_begin = k.b.key_begin, key_end = k.b.key_end;
 			seq = k.b.seq, kv_head = k.kv_head;
-			look_up(s);
+			page = look_up(s, tile / (WINDOW / TILE));
+			next_page = look_up(s, tile / (WINDOW / TILE) + 1);
 			return;
 		}
 	}
 
 	// Starts to copy the next tile; where there is none, an empty group keeps the count.
-	__device__ __forceinline__ void issue(const struct attention_sm80_args &s, const struct attention_worker &w,
+	__device__ __forceinline__ void issue(const struct attention_sm80_args &s, const struct range &w,
 					      uint32_t ring)
 	{
 		constexpr int C = shape<D>::CHUNKS, ROWS = shape<D>::THREADS / C;
 		if (t <= w.last) {
 			uint32_t to = ring + slot * shape<D>::STAGE_BYTES;
-			int row0 = threadIdx.x / C, chunk = threadIdx.x % C;
+			int row0 = threadIdx.x / C, chunk = threadIdx.x % C, group0 = tile % (WINDOW / TILE) * (TILE / PAGE_MIN);
 			int page_size = (int)s.a.page_size, d = (int)s.a.head_dim;
 			int heads = (int)s.a.n_kv_heads;
 			bool inside = chunk * 8 < d;
@@ -290,7 +309,7 @@ struct fetch {
 			for (int j = 0; j < TILE / ROWS; j++) {
 				int row = row0 + j * ROWS, key = tile * TILE + row;
 				int in_page = kv_head * page_size + (key & (page_size - 1));
-				int64_t at = (int64_t)__shfl_sync(~0u, page, row / PAGE_MIN) * (heads * page_size);
+				int64_t at = (int64_t)__shfl_sync(~0u, page, group0 + row / PAGE_MIN) * (heads * page_size);
 				bool wanted = inside && key >= key_begin && key < key_end;
 				at = wanted ? (at + in_page) * d + chunk * 8 : 0;
 				copy_async(to + chunk_at<D>(row, chunk), (const uint16_t *)s.a.k_cache + at, wanted);
@@ -298,11 +317,12 @@ struct fetch {
 					   (const uint16_t *)s.a.v_cache + at, wanted);
 			}
 			slot = slot + 1 == s.n_stages ? 0 : slot + 1;
-			if (++tile < tile_end) {
-				look_up(s);
-			} else {
+			if (++tile == tile_end) {
 				t++;
-				enter(s, w);
+				enter(s, w, load_block(block_of(s, t)));
+			} else if (tile % (WINDOW / TILE) == 0) {
+				page = next_page;
+				next_page = look_up(s, tile / (WINDOW / TILE) + 1);
 			}
 		}
 		copy_commit();
@@ -369,14 +389,21 @@ struct rows {
 	}
 };
 
-// Adds a tile: scores c, and the values' chunks of 8 columns from `chunk` (a multiple of N) on.
+// Adds a tile: scores c, and the values' chunks of 8 columns from `chunk` (a multiple of N) on. Without `upper` rows there is
+// nothing to be known of the upper 8 of the 16.
 template <int D, bool F16, int N>
 __device__ __forceinline__ void add_tile(struct rows<N> &r, float (&c)[8][4], uint32_t values, int chunk,
-					 int lane)
+					 int lane, bool upper)
 {
 	constexpr uint32_t ONES = F16 ? 0x3c003c00 : 0x3f803f80;
 #pragma unroll
 	for (int i = 0; i < 2; i++) {
+		if (i == 1 && !upper) {
+#pragma unroll
+			for (int n = 0; n < 8; n++)
+				c[n][2] = c[n][3] = 0;
+			break;
+		}
 		float top = fmaxf(c[0][2 * i], c[0][2 * i + 1]);
 #pragma unroll
 		for (int n = 1; n < 8; n++)
@@ -420,7 +447,7 @@ __device__ __forceinline__ void add_tile(struct rows<N> &r, float (&c)[8][4], ui
 // What is the same for all tickets.
 template <int D>
 struct worker {
-	struct attention_worker range;
+	struct range range;
 	struct fetch<D> ahead;
 	uint32_t ring, queries; // in shared memory
 	unsigned char *query_rows;
@@ -478,7 +505,7 @@ template <int D>
 __device__ __forceinline__ float *state_at(const struct attention_sm80_args &s, const struct ticket &k, int i)
 {
 	int n_rows = k.b.row_end - k.b.row_begin;
-	return s.states + s.splits[k.split].states_begin + i * attention_gpu_state_floats(n_rows, D);
+	return s.states + k.shared.states_begin + i * attention_gpu_state_floats(n_rows, D);
 }
 
 template <int D, int N>
@@ -499,60 +526,89 @@ __device__ __forceinline__ void write_state(float *state, const struct rows<N> &
 	}
 }
 
-// Says that this part is done; whoever says so last folds all of them and writes the result.
-template <int D>
-__device__ __forceinline__ void arrive(const struct attention_sm80_args &s, const struct ticket &k)
+// Adds 1; what the block wrote before is seen by whoever sees that, and the other way round.
+__device__ __forceinline__ int count_up(int32_t *p)
 {
-	constexpr int UNROLL = 8;
+	int before;
+	asm volatile("atom.acq_rel.gpu.global.add.s32 %0, [%1], 1;" : "=r"(before) : "l"(p) : "memory");
+	return before;
+}
+
+// Says that this part is done. True for the last one, in all threads.
+__device__ __forceinline__ bool arrive(const struct attention_sm80_args &s, const struct ticket &k)
+{
 	__shared__ bool is_last;
-	int group = (int)(s.a.n_heads / s.a.n_kv_heads);
-	__threadfence();
 	__syncthreads();
 	if (threadIdx.x == 0) {
-		is_last = atomicAdd(&s.arrived[k.split], 1) == s.splits[k.split].n_parts - 1;
+		is_last = count_up(&s.arrived[k.split]) == k.shared.n_parts - 1;
 		if (is_last)
 			s.arrived[k.split] = 0;
 	}
 	__syncthreads();
-	if (!is_last)
-		return;
-	__threadfence();
-	int n_rows = k.b.row_end - k.b.row_begin, n_states = 1 + k.last_piece - s.splits[k.split].first_end;
-	int64_t floats = attention_gpu_state_floats(n_rows, D);
+	return is_last;
+}
+
+// Folds the states of all parts in ascending order and writes the result. A thread has E times 4 columns of a row at a time,
+// and loads U states at once: what counts here is how much is under way.
+template <int D, int E, int U>
+__device__ __forceinline__ void merge(const struct attention_sm80_args &s, const struct ticket &k, int group)
+{
+	constexpr int THREADS = shape<D>::THREADS;
+	int n_rows = k.b.row_end - k.b.row_begin, n_states = 1 + k.last_piece - k.shared.first_end;
+	int n_elements = n_rows * (D / 4), floats = (int)attention_gpu_state_floats(n_rows, D);
 	const float *states = state_at<D>(s, k, 0);
-	for (int e = threadIdx.x; e < n_rows * (D / 4); e += shape<D>::THREADS) {
-		int row = e / (D / 4), column = e % (D / 4) * 4;
-		float m = minus_infinity(), l = 0, o[4] = { 0, 0, 0, 0 };
-		for (int begin = 0; begin < n_states; begin += UNROLL) {
-			float2 ml[UNROLL];
-			float4 v[UNROLL];
+	for (int first = threadIdx.x; first < n_elements; first += E * THREADS) {
+		float m[E], l[E], o[E][4];
+		int row[E], column[E];
 #pragma unroll
-			for (int i = 0; i < UNROLL; i++) {
-				const float *state = states + min(begin + i, n_states - 1) * floats;
-				ml[i] = __ldcg((const float2 *)(state + n_rows * D + row * 2));
-				v[i] = __ldcg((const float4 *)(state + row * D + column));
+		for (int e = 0; e < E; e++) {
+			int element = min(first + e * THREADS, n_elements - 1);
+			row[e] = element / (D / 4);
+			column[e] = element % (D / 4) * 4;
+			m[e] = minus_infinity();
+			l[e] = o[e][0] = o[e][1] = o[e][2] = o[e][3] = 0;
+		}
+		for (int begin = 0; begin < n_states; begin += U) {
+			float2 ml[E][U];
+			float4 v[E][U];
+#pragma unroll
+			for (int i = 0; i < U; i++) {
+				const float *state = states + (int64_t)min(begin + i, n_states - 1) * floats;
+#pragma unroll
+				for (int e = 0; e < E; e++) {
+					ml[e][i] = __ldcg((const float2 *)(state + n_rows * D + row[e] * 2));
+					v[e][i] = __ldcg((const float4 *)(state + row[e] * D + column[e]));
+				}
 			}
 #pragma unroll
-			for (int i = 0; i < UNROLL; i++) {
-				float weight, weight2;
-				if (begin + i >= n_states)
-					break;
-				fold(m, l, ml[i].x, ml[i].y, weight, weight2);
-				o[0] = fold_value(o[0], v[i].x, weight, weight2);
-				o[1] = fold_value(o[1], v[i].y, weight, weight2);
-				o[2] = fold_value(o[2], v[i].z, weight, weight2);
-				o[3] = fold_value(o[3], v[i].w, weight, weight2);
+			for (int i = 0; i < U; i++) {
+				bool real = begin + i < n_states; // else an empty state, which changes nothing
+#pragma unroll
+				for (int e = 0; e < E; e++) {
+					float weight, weight2;
+					fold(m[e], l[e], real ? ml[e][i].x : minus_infinity(), real ? ml[e][i].y : 0.0f,
+					     weight, weight2);
+					o[e][0] = fold_value(o[e][0], real ? v[e][i].x : 0.0f, weight, weight2);
+					o[e][1] = fold_value(o[e][1], real ? v[e][i].y : 0.0f, weight, weight2);
+					o[e][2] = fold_value(o[e][2], real ? v[e][i].z : 0.0f, weight, weight2);
+					o[e][3] = fold_value(o[e][3], real ? v[e][i].w : 0.0f, weight, weight2);
+				}
 			}
 		}
-		int64_t token = k.b.token + (k.b.row_begin + row) / group;
-		int head = k.kv_head * group + (k.b.row_begin + row) % group;
-		float lse, scale = finish(s.a, head, m, l, lse);
-		if (column < s.a.head_dim) {
-			float out[4] = { o[0] * scale, o[1] * scale, o[2] * scale, o[3] * scale };
-			write_values<4>(s.a, token * s.a.out_stride + head * s.a.head_dim + column, out);
+#pragma unroll
+		for (int e = 0; e < E; e++) {
+			if (first + e * THREADS >= n_elements)
+				continue;
+			int64_t token = k.b.token + (k.b.row_begin + row[e]) / group;
+			int head = k.kv_head * group + (k.b.row_begin + row[e]) % group;
+			float lse, scale = finish(s.a, head, m[e], l[e], lse);
+			if (column[e] < s.a.head_dim) {
+				float out[4] = { o[e][0] * scale, o[e][1] * scale, o[e][2] * scale, o[e][3] * scale };
+				write_values<4>(s.a, token * s.a.out_stride + head * s.a.head_dim + column[e], out);
+			}
+			if (s.a.lse && column[e] == 0)
+				s.a.lse[token * s.a.n_heads + head] = lse;
 		}
-		if (s.a.lse && column == 0)
-			s.a.lse[token * s.a.n_heads + head] = lse;
 	}
 }
 
@@ -601,10 +657,10 @@ __device__ __forceinline__ void run_ticket(const struct attention_sm80_args &s, 
 			}
 			if (tile < full_begin || tile >= full_end)
 				mask(c, s.a.window, position, tile * TILE + (lane & 3) * 2);
-			add_tile<D, F16, N>(part, c, keys + TILE * shape<D>::ROW_BYTES, chunk, lane);
+			add_tile<D, F16, N>(part, c, keys + TILE * shape<D>::ROW_BYTES, chunk, lane, first_row + 8 < n_rows);
 		}
 		if (k.split >= 0 && k.piece_begin != k.first_piece) {
-			int i = 1 + piece - s.splits[k.split].first_end;
+			int i = 1 + piece - k.shared.first_end;
 			write_state<D, N>(state_at<D>(s, k, i), part, n_rows, row, chunk, lane);
 			continue;
 		}
@@ -650,11 +706,12 @@ __device__ __forceinline__ void attention_sm80(const struct attention_sm80_args 
 {
 	extern __shared__ __align__(512) unsigned char shared[]; // rows' chunks are found by flipping bits of addresses
 #if __CUDA_ARCH__ >= 900
-	asm volatile("griddepcontrol.wait;" ::: "memory");
+	asm volatile("griddepcontrol.launch_dependents;");
 #endif
 	struct worker<D> w;
 	const int4 *from = (const int4 *)&s.workers[blockIdx.x];
-	int4 lo = from[0], hi = from[1];
+	int4 lo = __ldcg(from), hi = __ldcg(from + 1);
+	struct attention_block first = load_block(&s.workers[blockIdx.x].block);
 	w.range.first = lo.x, w.range.last = lo.y, w.range.first_piece = lo.z, w.range.last_piece = lo.w;
 	w.range.first_split = hi.x, w.range.last_split = hi.y;
 	w.query_rows = shared + s.n_stages * shape<D>::STAGE_BYTES;
@@ -664,14 +721,21 @@ __device__ __forceinline__ void attention_sm80(const struct attention_sm80_args 
 	w.group = (int)(s.a.n_heads / s.a.n_kv_heads);
 	w.ahead.t = w.range.first;
 	w.ahead.slot = 0;
-	w.ahead.enter(s, w.range);
+	w.ahead.enter(s, w.range, first);
+#if __CUDA_ARCH__ >= 900
+	// List and page table were there before the kernel that this one may overlap with began; nothing else was.
+	asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
 	for (int i = 1; i < s.n_stages; i++)
 		w.ahead.issue(s, w.range, w.ring);
 	for (int t = w.range.first; t <= w.range.last; t++) {
 		__shared__ struct ticket k; // registers are dear where there are many rows
 		__syncthreads();
-		if (threadIdx.x == 0)
-			get_ticket(s, s.workers[blockIdx.x], t, &k);
+		if (threadIdx.x == 0) {
+			get_ticket(s, w.range, t, load_block(block_of(s, t)), &k);
+			if (k.split >= 0)
+				k.shared = s.splits[k.split];
+		}
 		__syncthreads();
 		int n_rows = k.b.row_end - k.b.row_begin;
 		if (n_rows <= 16)
@@ -680,8 +744,12 @@ __device__ __forceinline__ void attention_sm80(const struct attention_sm80_args 
 			run_ticket<D, F16, CAP, 2>(s, w, k);
 		else
 			run_ticket<D, F16, CAP, 4>(s, w, k);
-		if (k.split >= 0)
-			arrive<D>(s, k);
+		if (k.split >= 0 && arrive(s, k)) {
+			if (n_rows * (D / 4) <= shape<D>::THREADS)
+				merge<D, 1, 16>(s, k, w.group);
+			else
+				merge<D, 2, 12>(s, k, w.group);
+		}
 	}
 }
 
