@@ -1,4 +1,5 @@
 /* fake_cuda.c - see fake_cuda.h. */
+#define _GNU_SOURCE /* memmem */
 #include "fake_cuda.h"
 
 #include "hw/cuda_driver.h"
@@ -26,7 +27,7 @@ enum {
 #define MAX_THREADS 1024
 #define MAX_DEPTH 8
 #define MAX_FUNCTIONS 128  /* of a module */
-#define POISONED ((size_t)16 << 20) /* bytes of an allocation, at most: more would take long */
+#define POISONED ((size_t)1 << 20) /* bytes of an allocation, at most: more would take long */
 
 /* Everything that belongs to a context, in one list of its own; destroyed with it. */
 enum kind { MODULE, STREAM, EVENT, MEMORY, PINNED, KINDS };
@@ -589,15 +590,6 @@ cu_result cuModuleUnload(struct cu_module *module)
 	return leave(destroy(module, MODULE));
 }
 
-static bool holds(const struct cu_module *m, const char *name)
-{
-	size_t n = strlen(name);
-	for (size_t i = 0; i + n <= m->size; i++)
-		if (memcmp(m->image + i, name, n) == 0)
-			return true;
-	return false;
-}
-
 static bool matches(const char *pattern, const char *name)
 {
 	size_t n = strlen(pattern);
@@ -609,7 +601,11 @@ cu_result cuModuleGetFunction(struct cu_function **out, struct cu_module *module
 	ENTER_CONTEXT(cuModuleGetFunction);
 	if (!link_to(module, MODULE))
 		return leave(misuse(INVALID_HANDLE));
-	if (!holds(module, name))
+	const struct fake_kernel *kernel = NULL;
+	for (const struct fake_kernel *k = fake.kernel; k < fake.kernel + FAKE_KERNELS && k->name; k++)
+		if (matches(k->name, name))
+			kernel = k;
+	if (!memmem(module->image, module->size, name, strlen(name)) || (fake.only_known && !kernel))
 		return leave(CU_NOT_FOUND);
 	int i = 0;
 	while (i < module->n_functions && strcmp(module->name[i], name) != 0)
@@ -618,11 +614,8 @@ cu_result cuModuleGetFunction(struct cu_function **out, struct cu_module *module
 		abort();
 	if (i == module->n_functions) {
 		module->name[module->n_functions++] = strdup(name);
-		module->function[i] = (struct cu_function){ NULL, 0 };
+		module->function[i] = (struct cu_function){ kernel, 0 };
 	}
-	for (const struct fake_kernel *k = fake.kernel; k < fake.kernel + FAKE_KERNELS && k->name; k++)
-		if (matches(k->name, name))
-			module->function[i].kernel = k;
 	*out = &module->function[i];
 	return leave(CU_OK);
 }

@@ -40,6 +40,7 @@ struct fake_cuda {
 	struct fake_gpu gpu[FAKE_GPUS];
 	int driver_version;
 	struct fake_kernel kernel[FAKE_KERNELS];
+	bool only_known; /* kernels that are not in this list are not found, whatever an image holds */
 
 	/* What fails: the n-th call from now (1 is the next; 0: none), or from it on; or all calls of a name. */
 	int fail_in;

@@ -1,0 +1,94 @@
+"""Models on a GPU whose kernels are the reference's (tests/fake_cuda/emulate.c): the bits of the CPU with --cpu-isa scalar, whatever
+the host does: graphs, pages, chunks, guesses, other requests. Its queue works as late as it may."""
+import json
+
+import pytest
+
+GPU = "Emulated,9.0,132,232448,4294967296"
+IDS = ",".join(str((i * 37 + 11) % 97) for i in range(75))
+GOLDEN = ["--prompt-ids", IDS, "--ignore-eos", "--max-tokens", 12]
+SAMPLED = ["--temperature", "0.9", "--seed", 7]
+MODELS = {
+    "demo": ["demo", "Once upon a time, in a small house by the sea,", "--max-tokens", 12],
+    "sampled": ["tests/golden/llama-3-gqa3", *GOLDEN, *SAMPLED, "--top-p", "0.95", "--top-k", 20],
+    "penalties": ["tests/golden/llama-3-gqa3", *GOLDEN, *SAMPLED, "--repetition-penalty", "1.3", "--frequency-penalty", "0.2"],
+    "windows and softcaps": ["tests/golden/gemma2-window7", *GOLDEN],
+    "two ropes": ["tests/golden/gemma3-pattern3", *GOLDEN],
+    "long rope": ["tests/golden/phi3-longrope-long", *GOLDEN],
+    "biases": ["tests/golden/qwen2-untied-gqa7", *GOLDEN],
+    "f32": ["tests/golden/llama-3-gqa3", *GOLDEN, "--dtype", "f32"],
+}
+WAYS = [[], ["--graph", "off"], ["--prefill-chunk", 7, "--page-size", 16], ["--speculate", "ngram", "--draft-tokens", 3]]
+
+
+@pytest.fixture
+def on_gpu(verbatim, build):
+    if json.loads(verbatim("explain", "--json", env={"LD_LIBRARY_PATH": str(build / "tests/fake_cuda")}).stdout) \
+            ["facts"]["gpus"][0]["image"] is False:
+        pytest.skip("the program was built without nvcc")
+    env = {"LD_LIBRARY_PATH": str(build / "tests/fake_cuda/emulated"), "FAKE_CUDA_GPUS": GPU}
+    return lambda command, *args: verbatim(command, *args, "--device", "cuda", env=env)
+
+
+def bits(result, device):
+    assert result.returncode == 0, result.stderr
+    a = json.loads(result.stdout, parse_float=str)
+    assert a["device"] == device
+    return a["ids"], a["logprobs"], a.get("prompt_logprobs")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_bits(verbatim, on_gpu, root, name):
+    args = [root / a if str(a).startswith("tests/") else a for a in MODELS[name]]
+    args += ["--json", "--logprobs", 3, "--prompt-logprobs", 2]
+    want = bits(verbatim("run", *args, "--device", "cpu", "--cpu-isa", "scalar"), "cpu")
+    assert len(want[0]) > 4
+    for way in WAYS:
+        assert bits(on_gpu("run", *args, *way), "cuda:0") == want, way
+
+
+def test_many_requests(verbatim, on_gpu, root, tmp_path):
+    requests = tmp_path / "requests.jsonl"
+    lines = [{"id": str(i), "prompt_ids": [(i * 7 + j) % 97 for j in range(3 + 5 * i)], "max_tokens": 5 + i, "logprobs": 1,
+              "ignore_eos": True, "temperature": 0.8 * (i % 2), "seed": i} for i in range(8)]
+    requests.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def answers(run, *args):
+        result = run("batch", root / "tests/golden/llama-3-gqa3", "--input", requests, *args)
+        assert result.returncode == 0, result.stderr
+        rows = [json.loads(line, parse_float=str) for line in result.stdout.splitlines()]
+        return {r["id"]: (r["ids"], r["logprobs"]) for r in rows}
+
+    want = answers(verbatim, "--device", "cpu", "--cpu-isa", "scalar")
+    assert len(want) == 8
+    for way in ([], ["--graph", "off"], ["--max-batch", 3], ["--speculate", "ngram"]):
+        assert answers(on_gpu, *way) == want, way
+
+
+@pytest.mark.parametrize("model", ["llama-3-gqa3", "mistral-window7"])
+def test_prove(on_gpu, root, model):
+    result = on_gpu("prove", root / "tests/golden" / model, "--cases", 30, "--json")
+    assert result.returncode == 0, result.stderr
+    a = json.loads(result.stdout)
+    assert a["cases"] >= 30 and a["differences"] == 0
+
+
+def test_memory_that_does_not_suffice(verbatim, on_gpu, build, root):
+    """The GPU's memory is what counts, and the message says what to do."""
+    env = {"LD_LIBRARY_PATH": str(build / "tests/fake_cuda/emulated"), "FAKE_CUDA_GPUS": "Tiny,9.0,132,232448,1090519040"}
+    result = verbatim("run", "demo", "Once", "--max-tokens", 1, "--device", "cuda", "--context", 2048, "--kv-memory", "1G", env=env)
+    assert result.returncode == 1
+    assert result.stderr.startswith("verbatim: error: ") and result.stderr.count("\n") == 1, result.stderr
+
+
+@pytest.mark.parametrize("call", ["cuMemAlloc", "cuMemHostAlloc", "cuModuleGetFunction", "cuLaunchKernelEx", "cuGraphLaunch",
+                                  "cuStreamBeginCapture", "cuGraphInstantiateWithFlags", "cuMemcpyHtoDAsync",
+                                  "cuStreamSynchronize", "cuEventCreate"])
+def test_calls_that_fail(verbatim, on_gpu, build, root, call):
+    """Whichever call fails, and goes on failing: one line that names it, and an end."""
+    env = {"LD_LIBRARY_PATH": str(build / "tests/fake_cuda/emulated"), "FAKE_CUDA_GPUS": GPU, "FAKE_CUDA_FAIL": f"{call} 999"}
+    result = verbatim("run", root / "tests/golden/llama-3-gqa3", *GOLDEN, "--device", "cuda", env=env, timeout=60)
+    if result.returncode == 0:
+        pytest.skip(f"the program does not use {call}")
+    assert result.returncode in (1, 70), result.stderr
+    assert call in result.stderr and result.stderr.count("\n") == 1, result.stderr
