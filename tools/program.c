@@ -65,11 +65,17 @@ static const char *word(const json_t *o, const char *key)
 
 void describe_engine(const json_t *info, char out[512])
 {
-	snprintf(out, 512, "%.300s: %s, %s, on %s with %lld threads, context %lld, loaded in %.2f s", word(info, "model"),
+	int n = snprintf(out, 512, "%.300s: %s, %s, on %s with %lld threads, context %lld, loaded in %.2f s", word(info, "model"),
 		 word(info, "family"), word(info, "dtype"), word(info, "device"),
 		 (long long)json_integer_value(json_object_get(info, "threads")),
 		 (long long)json_integer_value(json_object_get(info, "context")),
 		 json_number_value(json_object_get(info, "load_s")));
+	const json_t *graphs = json_object_get(info, "graphs");
+	if (graphs)
+		snprintf(out + n, (size_t)(512 - n), ", %lld graphs of up to %lld tokens in %.2f s",
+			 (long long)json_integer_value(json_object_get(graphs, "n")),
+			 (long long)json_integer_value(json_object_get(graphs, "most_tokens")),
+			 json_number_value(json_object_get(graphs, "capture_s")));
 }
 
 void copy_key(json_t *to, const json_t *from, const char *key)
