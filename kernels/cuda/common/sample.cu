@@ -9,7 +9,11 @@
 //
 // The filters are exact in both. top_k: radix select over the logits' bits, reordered so that they compare as unsigned numbers, 11 bits
 // at a time, until the bin that holds the limit is kept whole. top_p: the same with sums of probabilities, then among ids of equal
-// logits. Counts and sums are integers, and maxima take the lowest id on ties: who comes first changes nothing.
+// logits. Counts and sums are integers, and maxima take the lowest id on ties: who comes first changes nothing. In `whole`, bins
+// of equal width come first: what lies above the limits' bins is kept, what lies below is not, and only what lies in them is selected from.
+//
+// A row takes microseconds, and code comes from memory too: loops are rolled unless it pays, and a block's logits lie in
+// shared memory, where rolled loops reach them.
 #include "kernels/ops/sample_rows.h"
 
 #include "base/rng.h"
@@ -56,16 +60,21 @@ static __device__ __forceinline__ uint4 noise_words(const struct sample_row &row
 		      make_uint2((uint32_t)row.params.seed, (uint32_t)(row.params.seed >> 32)));
 }
 
-static __device__ __forceinline__ uint32_t noise_word(const struct sample_row &row, uint32_t id)
+// The same, where registers are short.
+static __device__ __noinline__ uint4 noise_words_apart(const struct sample_row &row, uint32_t block)
 {
-	uint4 four = noise_words(row, id / 4);
+	return noise_words(row, block);
+}
+
+static __device__ __forceinline__ uint32_t word_of(uint4 four, uint32_t id)
+{
 	return id % 4 == 0 ? four.x : id % 4 == 1 ? four.y : id % 4 == 2 ? four.z : four.w;
 }
 
 // logit + G, as a number that orders like it; never 0.
-static __device__ __noinline__ uint64_t exact_score(float logit, uint32_t word)
+static __device__ __noinline__ uint64_t exact_score(const struct sample_row &row, float logit, uint32_t id)
 {
-	double u = ((double)word + 0.5) * 0x1p-32;
+	double u = ((double)word_of(noise_words_apart(row, id / 4), id) + 0.5) * 0x1p-32;
 	uint64_t bits = (uint64_t)__double_as_longlong((double)logit - log(-log(u)) + 0.0);
 	return bits >> 63 ? ~bits : bits | 1ull << 63;
 }
@@ -142,39 +151,47 @@ static __device__ __forceinline__ struct winner block_best(struct winner (&warps
 	return warp_best(threadIdx.x % 32 < N ? warps[threadIdx.x % 32] : nobody());
 }
 
-// ---- A thread's share of a part ----
+static __device__ __forceinline__ float warp_largest(float x)
+{
+	return of_key(__reduce_max_sync(~0u, key_of(x)));
+}
 
-struct mine {
-	float4 x[FOURS];
-	uint32_t first; // id of x[0].x; x[i].x is id first + 128 i
+// A thread's part in the race: its two largest rough scores, and whose the largest is.
+struct runner {
+	float first, second, x;
+	uint32_t id;
 };
 
-static __device__ __forceinline__ float value(const struct mine &m, int i)
+static __device__ __forceinline__ struct runner at_start()
 {
-	float4 v = m.x[i / 4];
-	return i % 4 == 0 ? v.x : i % 4 == 1 ? v.y : i % 4 == 2 ? v.z : v.w;
+	struct runner r = { -INFINITY, -INFINITY, 0, 0 };
+	return r;
 }
 
-static __device__ __forceinline__ uint32_t id_of(const struct mine &m, int i)
+static __device__ __forceinline__ void offer(struct runner &r, float x, uint32_t id, float rough)
 {
-	return m.first + 128 * (i / 4) + i % 4;
+	if (rough > r.first) {
+		r.second = r.first;
+		r.first = rough;
+		r.x = x;
+		r.id = id;
+	} else {
+		r.second = fmaxf(r.second, rough);
+	}
 }
 
-static __device__ __forceinline__ struct mine load_mine(const float *row, int64_t n_vocab, int32_t part)
+// ---- A block's part of a row ----
+
+// Where the fours of a thread's share lie among the block's: piece, four, lane.
+static __device__ __forceinline__ int slot_of(int i)
 {
-	struct mine m;
-	int piece = threadIdx.x / 32;
-	softmax_load(m.x, row, n_vocab, part * WARPS + piece, by_four(row, 4, n_vocab));
-	m.first = part * SAMPLE_PART + piece * SOFTMAX_PIECE + 4 * (threadIdx.x % 32);
-	return m;
+	return (threadIdx.x / 32 * FOURS + i) * 32 + threadIdx.x % 32;
 }
 
-static __device__ __forceinline__ void cool(struct mine &m, float temperature)
+// The id of the first value of slot i of the thread.
+static __device__ __forceinline__ uint32_t id_of(int32_t part, int i)
 {
-#pragma unroll
-	for (int i = 0; i < FOURS; i++)
-		m.x[i] = make_float4(m.x[i].x / temperature, m.x[i].y / temperature, m.x[i].z / temperature,
-				     m.x[i].w / temperature);
+	return (uint32_t)part * SAMPLE_PART + 4 * (uint32_t)slot_of(i);
 }
 
 static __device__ __forceinline__ bool is_filtered(const struct sample_row &row, int64_t n_vocab)
@@ -213,7 +230,7 @@ static __device__ __forceinline__ void copy_row(struct sample_row *to, const str
 }
 
 // Writes the result. Called by the first warp at least.
-static __device__ void finish(const struct sample_rows_args &a, const struct sample_row &row, int32_t r, int32_t id)
+static __device__ __forceinline__ void finish(const struct sample_rows_args &a, const struct sample_row &row, int32_t r, int32_t id)
 {
 	struct sample_result result = { id, 0, 0, 0 };
 	if (threadIdx.x >= 32)
@@ -223,6 +240,7 @@ static __device__ void finish(const struct sample_rows_args &a, const struct sam
 		struct softmax_state s = softmax_nothing();
 		// The last part may reach beyond the row's last piece.
 		int64_t n = (a.n_vocab + SOFTMAX_PIECE - 1) / SOFTMAX_PIECE;
+#pragma unroll 1
 		for (int64_t i = threadIdx.x; i < n; i += SOFTMAX_STRANDS) {
 			struct softmax_state piece = { __ldcg(pieces + 2 * i), __ldcg(pieces + 2 * i + 1) };
 			s = softmax_fold(s, piece);
@@ -243,6 +261,7 @@ static __device__ void finish(const struct sample_rows_args &a, const struct sam
 
 struct scan_block {
 	struct sample_row row;
+	float4 x[SAMPLE_PART / 4];
 	uint32_t marks[SAMPLE_PART];
 	struct winner tops[WARPS], scores[WARPS];
 	float groups[GROUPS];
@@ -261,7 +280,8 @@ static __device__ __forceinline__ void mark(uint32_t *marks, int32_t id, int32_t
 }
 
 // Marks the ids of this part that the row's tokens and bans name. Ids of other parts, and such as do not exist, are passed over.
-static __device__ void mark_lists(uint32_t *marks, const struct sample_rows_args &a, const struct sample_row &row, int32_t part)
+static __device__ __forceinline__ void mark_lists(uint32_t *marks, const struct sample_rows_args &a,
+						  const struct sample_row &row, int32_t part)
 {
 	int32_t first = part * SAMPLE_PART;
 	for (int i = threadIdx.x; i < SAMPLE_PART; i += THREADS)
@@ -269,7 +289,7 @@ static __device__ void mark_lists(uint32_t *marks, const struct sample_rows_args
 	__syncthreads();
 	if (row.tokens_at >= 0) {
 		const int32_t *tokens = a.tokens + row.tokens_at;
-		// Four at a time from the first aligned one on.
+		// Four at a time from the first aligned one on, and several fours on their way at once.
 		int32_t odd = (int32_t)((4 - ((size_t)tokens / 4 & 3)) & 3);
 		odd = odd < row.n_known ? odd : row.n_known;
 		int32_t fours = (row.n_known - odd) / 4, rest = odd + 4 * fours;
@@ -277,14 +297,21 @@ static __device__ void mark_lists(uint32_t *marks, const struct sample_rows_args
 			mark(marks, tokens[threadIdx.x], first, (int32_t)threadIdx.x < row.n_prompt);
 		if (threadIdx.x < row.n_known - rest)
 			mark(marks, tokens[rest + threadIdx.x], first, rest + (int32_t)threadIdx.x < row.n_prompt);
-#pragma unroll 8
-		for (int32_t i = threadIdx.x; i < fours; i += THREADS) {
-			int4 four = *(const int4 *)(tokens + odd + 4 * i);
-			int32_t at = odd + 4 * i;
-			mark(marks, four.x, first, at < row.n_prompt);
-			mark(marks, four.y, first, at + 1 < row.n_prompt);
-			mark(marks, four.z, first, at + 2 < row.n_prompt);
-			mark(marks, four.w, first, at + 3 < row.n_prompt);
+#pragma unroll 1
+		for (int32_t i = threadIdx.x; i < fours; i += 8 * THREADS) {
+			int4 four[8];
+#pragma unroll
+			for (int j = 0; j < 8; j++)
+				four[j] = i + j * THREADS < fours ? ((const int4 *)(tokens + odd))[i + j * THREADS]
+								  : make_int4(-1, -1, -1, -1);
+#pragma unroll
+			for (int j = 0; j < 8; j++) {
+				int32_t at = odd + 4 * (i + j * THREADS);
+				mark(marks, four[j].x, first, at < row.n_prompt);
+				mark(marks, four[j].y, first, at + 1 < row.n_prompt);
+				mark(marks, four[j].z, first, at + 2 < row.n_prompt);
+				mark(marks, four[j].w, first, at + 3 < row.n_prompt);
+			}
 		}
 	}
 	for (int32_t i = row.ban_begin + (int32_t)threadIdx.x; i < row.ban_end; i += THREADS) {
@@ -308,37 +335,47 @@ static __device__ __forceinline__ float penalised(const struct sample_params &p,
 	return marks & BANNED || isnan(x) ? -INFINITY : x; // NaN: penalties that overflowed
 }
 
-static __device__ __forceinline__ void penalise(struct mine &m, const struct sample_params &p, const uint32_t *marks)
+static __device__ __forceinline__ float4 cooled(float4 v, float temperature)
 {
-	marks += threadIdx.x / 32 * SOFTMAX_PIECE + 4 * (threadIdx.x % 32);
-#pragma unroll
-	for (int i = 0; i < FOURS; i++) {
-		m.x[i].x = penalised(p, m.x[i].x, marks[128 * i]);
-		m.x[i].y = penalised(p, m.x[i].y, marks[128 * i + 1]);
-		m.x[i].z = penalised(p, m.x[i].z, marks[128 * i + 2]);
-		m.x[i].w = penalised(p, m.x[i].w, marks[128 * i + 3]);
+	return make_float4(v.x / temperature, v.y / temperature, v.z / temperature, v.w / temperature);
+}
+
+static __device__ __forceinline__ void take_top(struct winner &top, float x, uint32_t id)
+{
+	uint32_t key = x > -INFINITY ? key_of(x) : 0;
+	if (key > (uint32_t)(top.key >> 32)) { // ids ascend: the first of equals stays
+		top.key = (uint64_t)key << 32;
+		top.id = id;
 	}
 }
 
-// The winner among the thread's logits. Only scores that may be a warp's largest are computed exactly.
-static __device__ __forceinline__ struct winner race(const struct sample_row &row, const struct mine &m)
+// The winner among the block's logits. Only scores that may be a warp's largest are computed exactly.
+static __device__ __forceinline__ struct winner race(struct scan_block &b, int32_t part)
 {
-	float rough[VALUES], best = -INFINITY;
+	struct runner runner = at_start();
 	struct winner w = nobody();
-#pragma unroll
-	for (int i = 0; i < VALUES; i += 4) {
-		uint4 word = noise_words(row, id_of(m, i) / 4);
-		rough[i] = rough_score(value(m, i), word.x);
-		rough[i + 1] = rough_score(value(m, i + 1), word.y);
-		rough[i + 2] = rough_score(value(m, i + 2), word.z);
-		rough[i + 3] = rough_score(value(m, i + 3), word.w);
-		best = fmaxf(best, fmaxf(fmaxf(rough[i], rough[i + 1]), fmaxf(rough[i + 2], rough[i + 3])));
+#pragma unroll 1
+	for (int i = 0; i < FOURS; i++) {
+		float4 v = b.x[slot_of(i)];
+		uint32_t id = id_of(part, i);
+		uint4 word = noise_words(b.row, id / 4);
+		offer(runner, v.x, id, rough_score(v.x, word.x));
+		offer(runner, v.y, id + 1, rough_score(v.y, word.y));
+		offer(runner, v.z, id + 2, rough_score(v.z, word.z));
+		offer(runner, v.w, id + 3, rough_score(v.w, word.w));
 	}
-	float least = least_rough(of_key(__reduce_max_sync(~0u, key_of(best))));
-#pragma unroll
-	for (int i = 0; i < VALUES; i++)
-		if (value(m, i) > -INFINITY && rough[i] >= least) {
-			struct winner other = { exact_score(value(m, i), noise_word(row, id_of(m, i))), id_of(m, i) };
+	float least = least_rough(warp_largest(runner.first));
+	if (runner.first > -INFINITY && runner.first >= least) {
+		w.key = exact_score(b.row, runner.x, runner.id);
+		w.id = runner.id;
+	}
+	if (runner.second > -INFINITY && runner.second >= least) // rare: look at all of them
+#pragma unroll 1
+		for (int i = 0; i < VALUES; i++) {
+			float x = ((const float *)&b.x[slot_of(i / 4)])[i % 4];
+			struct winner other = { 0, id_of(part, i / 4) + i % 4 };
+			if (x > -INFINITY)
+				other.key = exact_score(b.row, x, other.id);
 			w = better(w, other);
 		}
 	return w;
@@ -358,7 +395,7 @@ static __device__ __forceinline__ struct winner part_best(const struct sample_pa
 
 // A bound for the list: of the pieces' largest logits (of groups of pieces, where there are many) the one of that rank. At least
 // so many logits reach it; if logits do not depend on ids, few more than groups * ln(groups / (groups - rank)).
-static __device__ float find_bound(struct scan_block &b, const struct sample_rows_args &a, int32_t r)
+static __device__ __forceinline__ float find_bound(struct scan_block &b, const struct sample_rows_args &a, int32_t r, float max)
 {
 	const struct sample_params &p = b.row.params;
 	const float *tops = a.scratch.tops + (int64_t)r * a.n_parts * SAMPLE_PIECES;
@@ -366,18 +403,23 @@ static __device__ float find_bound(struct scan_block &b, const struct sample_row
 	int32_t each = (n_pieces + GROUPS - 1) / GROUPS, n = (n_pieces + each - 1) / each;
 	bool by_k = p.top_k > 0 && p.top_k < a.n_vocab;
 	if (!by_k && p.top_p >= 1)
-		return (float)((double)a.scratch.state[r].max + log(p.min_p));
+		return (float)((double)max + log(p.min_p));
 	if (a.n_vocab <= SAMPLE_LIST || (by_k && p.top_k > n))
 		return -INFINITY;
 	float own = -INFINITY;
+#pragma unroll 1
 	for (int32_t i = 0; i < each && threadIdx.x < n; i++)
 		if (threadIdx.x * each + i < n_pieces)
 			own = fmaxf(own, __ldcg(&tops[threadIdx.x * each + i]));
-	b.groups[threadIdx.x] = own;
+	b.groups[threadIdx.x] = threadIdx.x < n ? own : -INFINITY;
 	__syncthreads();
 	int32_t rank = by_k ? (int32_t)p.top_k - 1 : n - 1 - n / 16, above = 0;
-	for (int32_t i = 0; i < n; i++)
-		above += b.groups[i] > own || (b.groups[i] == own && i < threadIdx.x);
+#pragma unroll 4
+	for (int32_t i = 0; i < GROUPS; i += 4) { // those that do not exist come last
+		float4 v = *(const float4 *)&b.groups[i];
+		above += (v.x > own || (v.x == own && i < threadIdx.x)) + (v.y > own || (v.y == own && i + 1 < threadIdx.x)) +
+			 (v.z > own || (v.z == own && i + 2 < threadIdx.x)) + (v.w > own || (v.w == own && i + 3 < threadIdx.x));
+	}
 	if (threadIdx.x < n && above == rank)
 		b.bound = own;
 	__syncthreads();
@@ -390,28 +432,28 @@ static __device__ void conclude_scan(struct scan_block &b, const struct sample_r
 	const struct sample_row &row = b.row;
 	const struct sample_part *parts = a.scratch.parts + (int64_t)r * a.n_parts;
 	struct sample_state *s = &a.scratch.state[r];
+	bool filtered = is_filtered(row, a.n_vocab);
 	int bad = __syncthreads_or(threadIdx.x < a.n_parts ? __ldcg(&parts[threadIdx.x].bad) : 0);
 	struct winner top = block_best(b.tops, part_best(parts, a.n_parts, false));
 	struct winner score = block_best(b.scores, part_best(parts, a.n_parts, true));
 	float largest = of_key((uint32_t)(top.key >> 32)), max = largest / (float)row.params.temperature;
-	if (row.no_choice || bad || !top.key || isinf(largest)) {
-		finish(a, row, r, -1);
-	} else if (row.params.temperature <= 0 || !isfinite(max)) { // a temperature so small that logits overflow is greedy
-		finish(a, row, r, (int32_t)top.id);
-	} else if (!is_filtered(row, a.n_vocab)) {
-		finish(a, row, r, (int32_t)score.id);
-	} else {
-		if (threadIdx.x == 0)
-			s->max = max;
-		__syncthreads();
-		float bound = find_bound(b, a, r);
+	int32_t id = (int32_t)score.id;
+	if (row.no_choice || bad || !top.key || isinf(largest))
+		id = -1;
+	else if (row.params.temperature <= 0 || !isfinite(max)) // a temperature so small that logits overflow is greedy
+		id = (int32_t)top.id;
+	else if (filtered) {
+		float bound = find_bound(b, a, r, max);
 		if (threadIdx.x == 0) {
 			s->mode = bound == -INFINITY && a.n_vocab > SAMPLE_LIST ? SAMPLE_WHOLE : SAMPLE_LISTED;
+			s->max = max;
 			s->least = key_of(bound);
 			s->n_listed = 0;
 			s->mass = 0;
 		}
+		return;
 	}
+	finish(a, row, r, id);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) sample_cuda_scan(const __grid_constant__ struct sample_rows_args a)
@@ -423,51 +465,63 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample_cuda_scan(const __g
 	const struct sample_row &row = b.row;
 	if (row.logits_row < 0)
 		return;
-	int warp = threadIdx.x / 32;
+	int warp = threadIdx.x / 32, bad = 0;
 	int64_t piece = ((int64_t)r * a.n_parts + part) * SAMPLE_PIECES + warp;
-	struct mine m = load_mine(a.logits + row.logits_row * a.n_vocab, a.n_vocab, part);
+	const float *logits = a.logits + row.logits_row * a.n_vocab;
+	bool listed = is_listed(row), filtered = is_filtered(row, a.n_vocab), hot = row.params.temperature > 0;
+	float temperature = (float)row.params.temperature;
+	float *work = listed && filtered ? a.scratch.work + r * a.n_vocab : NULL;
+	struct winner top = nobody(), score = nobody();
+	float4 v[FOURS];
+	softmax_load(v, logits, a.n_vocab, part * WARPS + warp, by_four(logits, 4, a.n_vocab));
 	if (row.want_logprob) {
-		struct softmax_state s = softmax_piece(m.x);
+		struct softmax_state s = softmax_piece(v);
 		if (threadIdx.x % 32 == 0) {
 			a.scratch.pieces[2 * piece] = s.max;
 			a.scratch.pieces[2 * piece + 1] = s.sum;
 		}
 	}
-	struct winner top = nobody(), score = nobody();
-	int bad = 0;
 	if (!row.no_choice) {
 #pragma unroll
-		for (int i = 0; i < VALUES; i++)
-			bad |= !(value(m, i) < INFINITY);
-		if (is_listed(row)) {
+		for (int i = 0; i < FOURS; i++) {
+			bad |= !(v[i].x < INFINITY) | !(v[i].y < INFINITY) | !(v[i].z < INFINITY) | !(v[i].w < INFINITY);
+			if (hot || listed)
+				b.x[slot_of(i)] = v[i];
+		}
+		if (listed) {
 			mark_lists(b.marks, a, row, part);
-			penalise(m, row.params, b.marks);
+#pragma unroll 1
+			for (int i = 0; i < VALUES; i++) {
+				float *x = (float *)&b.x[slot_of(i / 4)] + i % 4;
+				*x = penalised(row.params, *x, b.marks[4 * slot_of(i / 4) + i % 4]);
+			}
+#pragma unroll
+			for (int i = 0; i < FOURS; i++)
+				v[i] = b.x[slot_of(i)];
 		}
 #pragma unroll
-		for (int i = 0; i < VALUES; i++) { // ids ascend: the first of equals stays
-			float x = value(m, i);
-			uint32_t key = x > -INFINITY ? key_of(x) : 0;
-			if (key > (uint32_t)(top.key >> 32)) {
-				top.key = (uint64_t)key << 32;
-				top.id = id_of(m, i);
-			}
+		for (int i = 0; i < FOURS; i++) {
+			uint32_t id = id_of(part, i);
+			take_top(top, v[i].x, id);
+			take_top(top, v[i].y, id + 1);
+			take_top(top, v[i].z, id + 2);
+			take_top(top, v[i].w, id + 3);
 		}
-		if (row.params.temperature > 0) {
-			cool(m, (float)row.params.temperature);
-			if (!is_filtered(row, a.n_vocab)) {
-				score = race(row, m);
-			} else {
-				uint32_t key = __reduce_max_sync(~0u, (uint32_t)(top.key >> 32));
-				if (threadIdx.x % 32 == 0)
-					a.scratch.tops[piece] = key ? of_key(key) / (float)row.params.temperature : -INFINITY;
-				if (is_listed(row)) {
-					float *work = a.scratch.work + r * a.n_vocab;
-					bool vector = by_four(work, 4, a.n_vocab);
-#pragma unroll
-					for (int i = 0; i < FOURS; i++)
-						store4(work, id_of(m, 4 * i), a.n_vocab, vector, m.x[i]);
-				}
-			}
+	}
+	if (hot && !row.no_choice) {
+#pragma unroll 1
+		for (int i = 0; i < FOURS && (work || !filtered); i++) {
+			float4 x = cooled(b.x[slot_of(i)], temperature);
+			b.x[slot_of(i)] = x;
+			if (work)
+				store4(work, id_of(part, i), a.n_vocab, by_four(work, 4, a.n_vocab), x);
+		}
+		if (filtered) {
+			uint32_t key = __reduce_max_sync(~0u, (uint32_t)(top.key >> 32));
+			if (threadIdx.x % 32 == 0)
+				a.scratch.tops[piece] = key ? of_key(key) / temperature : -INFINITY;
+		} else {
+			score = race(b, part);
 		}
 	}
 	bad = __syncthreads_or(bad);
@@ -507,11 +561,12 @@ struct search {
 	uint32_t floor;             // keys below are not kept: top_k, then top_p
 	uint32_t min_floor;         // likewise: min_p
 	uint32_t tie, last_id;      // of keys that are equal to `tie`, ids above last_id are not kept
-	// How many keys, and how much mass, lie above the prefix; what is wanted.
-	int64_t above_count, wanted_count;
-	uint64_t above_mass;
-	double wanted_mass;         // < 0: not known yet
-	bool found;                 // false: what is wanted lies outside of the list
+	// How many keys, and how much mass, lie above all candidates, and above the prefix; what is wanted.
+	int64_t base_count, above_count, wanted_count;
+	uint64_t base_mass, above_mass;
+	double wanted_mass; // < 0: top_p of all that top_k leaves
+	float max;
+	bool found; // false: what is wanted lies outside of the candidates
 };
 
 // N threads; LIMBS numbers a mass.
@@ -519,11 +574,15 @@ template <int N, int LIMBS>
 struct filter_block {
 	struct sample_row row;
 	struct search search;
-	uint32_t count[BINS], mass[LIMBS][BINS];
+	uint32_t count[BINS];
+	union {
+		uint32_t mass[LIMBS][BINS];
+		uint64_t mass_up_to[BINS];
+	};
 	struct winner scores[N / 32];
 	float roughs[N / 32];
-	uint64_t warp_mass[N / 32], found_mass, found_above_mass, total_mass;
-	uint32_t warp_count[N / 32], found_bin, found_count, found_above_count;
+	uint64_t warp_mass[N / 32];
+	uint32_t warp_count[N / 32];
 };
 
 static __device__ __forceinline__ bool is_kept(const struct search &c, float x, uint32_t id)
@@ -532,7 +591,7 @@ static __device__ __forceinline__ bool is_kept(const struct search &c, float x, 
 	return x > -INFINITY && key >= c.floor && key >= c.min_floor && !(key == c.tie && id > c.last_id);
 }
 
-static __device__ void select_digit(struct search &c, int32_t phase, int32_t shift, int32_t bits, uint32_t prefix)
+static __device__ __forceinline__ void select_digit(struct search &c, int32_t phase, int32_t shift, int32_t bits, uint32_t prefix)
 {
 	c.phase = phase;
 	c.shift = shift;
@@ -540,32 +599,50 @@ static __device__ void select_digit(struct search &c, int32_t phase, int32_t shi
 	c.prefix = prefix;
 }
 
-static __device__ void begin_top_p(const struct sample_params &p, struct search &c)
+static __device__ __forceinline__ bool has_top_k(const struct sample_params &p, int64_t n_vocab)
+{
+	return p.top_k > 0 && p.top_k < n_vocab;
+}
+
+static __device__ __forceinline__ void begin_top_p(const struct sample_params &p, struct search &c)
 {
 	c.phase = RACE;
 	if (p.top_p >= 1)
 		return;
 	select_digit(c, WEIGH, 21, 11, 0);
-	c.above_mass = 0;
-	c.above_count = 0;
+	c.above_mass = c.base_mass;
+	c.above_count = c.base_count;
 }
 
-// wanted_mass: top_p of all that there is, where the candidates are not all; else -1.
-static __device__ void begin_search(const struct sample_params &p, int64_t n_vocab, float max, double wanted_mass,
-				    struct search &c)
+// Candidates are all that may be kept, beside base_count with base_mass that are kept for sure. One thread runs this.
+static __device__ __noinline__ void begin_search(const struct sample_params &p, bool by_k, float max, double wanted_mass,
+						 struct search &c)
 {
 	c.floor = 0;
 	c.min_floor = p.min_p > 0 ? key_of((float)((double)max + log(p.min_p))) : 0;
 	c.tie = 0; // the key of no number
 	c.last_id = 0;
+	c.max = max;
 	c.found = true;
 	c.wanted_mass = wanted_mass;
-	c.above_count = 0;
+	c.above_count = c.base_count;
 	c.wanted_count = p.top_k;
-	if (p.top_k > 0 && p.top_k < n_vocab)
+	if (by_k)
 		select_digit(c, COUNT, 21, 11, 0);
 	else
 		begin_top_p(p, c);
+}
+
+template <int N, int LIMBS>
+static __device__ __forceinline__ void clear_bins(struct filter_block<N, LIMBS> &b)
+{
+	for (int i = threadIdx.x; i < BINS; i += N) {
+		b.count[i] = 0;
+#pragma unroll
+		for (int limb = 0; limb < LIMBS; limb++)
+			b.mass[limb][i] = 0;
+	}
+	__syncthreads();
 }
 
 // Adds to a sum that may pass 2^31; true where this is the one that must move that up. Others may come before it has done so, but no
@@ -590,60 +667,26 @@ static __device__ __forceinline__ void add_mass(struct filter_block<N, LIMBS> &b
 	}
 	if (add_passes(&b.mass[0][bin], low))
 		high += MASS_PASSED >> MASS_BITS;
-	if (add_passes(&b.mass[1][bin], high))
+	if (high && add_passes(&b.mass[1][bin], high))
 		atomicAdd(&b.mass[LIMBS - 1][bin], 1u);
 }
 
+// Turns counts and masses into those of all bins from the highest down to one: index 0 is the highest bin's.
 template <int N, int LIMBS>
-static __device__ __forceinline__ uint64_t bin_mass(const struct filter_block<N, LIMBS> &b, int bin)
-{
-	uint64_t mass = ((uint64_t)b.mass[1][bin] << MASS_BITS) + b.mass[0][bin];
-	return LIMBS == 2 ? mass : mass + (uint64_t)b.mass[LIMBS - 1][bin] * ((uint64_t)MASS_PASSED << MASS_BITS);
-}
-
-// Adds the candidates' keys to the bins.
-template <int N, int LIMBS, class Candidates>
-static __device__ __forceinline__ void fill_bins(struct filter_block<N, LIMBS> &b, const Candidates &candidates, float max)
-{
-	const struct search c = b.search;
-	for (int i = threadIdx.x; i < BINS; i += N) {
-		b.count[i] = 0;
-#pragma unroll
-		for (int limb = 0; limb < LIMBS; limb++)
-			b.mass[limb][i] = 0;
-	}
-	__syncthreads();
-	candidates.each([&](float x, uint32_t id) {
-		uint32_t key = key_of(x);
-		bool counts = c.phase == COUNT || (x > -INFINITY && key >= c.floor);
-		if (c.phase == TIES) {
-			counts = x > -INFINITY && key == c.tie;
-			key = id_key(id);
-		}
-		// The digits above the first one are none: a shift by 32.
-		if (!counts || (uint32_t)((uint64_t)key >> (c.shift + c.bits)) != c.prefix)
-			return;
-		uint32_t bin = key >> c.shift & ((1u << c.bits) - 1);
-		atomicAdd(&b.count[bin], 1u);
-		if (c.phase == WEIGH)
-			add_mass(b, bin, mass_of(x, max));
-	});
-	__syncthreads();
-}
-
-// Finds the bin, from the highest down, at which the count or the mass that is wanted is reached.
-template <int N, int LIMBS>
-static __device__ __forceinline__ void find_bin(struct filter_block<N, LIMBS> &b)
+static __device__ __forceinline__ void sum_bins(struct filter_block<N, LIMBS> &b)
 {
 	constexpr int each = BINS / N;
-	const struct search &c = b.search;
-	int lane = threadIdx.x % 32, warp = threadIdx.x / 32, highest = BINS - 1 - (int)threadIdx.x * each;
-	uint32_t count = 0;
-	uint64_t mass = 0;
+	int lane = threadIdx.x % 32, warp = threadIdx.x / 32, first = (int)threadIdx.x * each;
+	uint32_t counts[each], count = 0;
+	uint64_t masses[each], mass = 0;
 #pragma unroll
 	for (int i = 0; i < each; i++) {
-		count += b.count[highest - i];
-		mass += bin_mass(b, highest - i);
+		int bin = BINS - 1 - first - i;
+		count += counts[i] = b.count[bin];
+		masses[i] = ((uint64_t)b.mass[1][bin] << MASS_BITS) + b.mass[0][bin];
+		if (LIMBS > 2)
+			masses[i] += (uint64_t)b.mass[LIMBS - 1][bin] * ((uint64_t)MASS_PASSED << MASS_BITS);
+		mass += masses[i];
 	}
 	uint32_t up_to_count = count;
 	uint64_t up_to_mass = mass;
@@ -658,62 +701,64 @@ static __device__ __forceinline__ void find_bin(struct filter_block<N, LIMBS> &b
 		b.warp_count[warp] = up_to_count;
 		b.warp_mass[warp] = up_to_mass;
 	}
-	if (threadIdx.x == 0)
-		b.found_count = 0;
-	__syncthreads();
-	uint64_t total = c.above_mass, above_mass = c.above_mass + up_to_mass - mass;
-	int64_t above_count = c.above_count + up_to_count - count;
-	for (int i = 0; i < N / 32; i++) {
-		total += b.warp_mass[i];
-		above_count += i < warp ? b.warp_count[i] : 0;
-		above_mass += i < warp ? b.warp_mass[i] : 0;
+	__syncthreads(); // behind it nobody reads a bin any more
+	count = up_to_count - count;
+	mass = up_to_mass - mass;
+#pragma unroll 4
+	for (int i = 0; i < warp; i++) {
+		count += b.warp_count[i];
+		mass += b.warp_mass[i];
 	}
-	// All that top_k left, where this is the first digit.
-	double wanted_mass = c.wanted_mass < 0 ? b.row.params.top_p * (double)total : c.wanted_mass;
 #pragma unroll
 	for (int i = 0; i < each; i++) {
-		uint32_t n = b.count[highest - i];
-		uint64_t m = bin_mass(b, highest - i);
-		bool before, reached;
-		if (c.phase == WEIGH) {
-			before = above_count > 0 && (double)above_mass >= wanted_mass;
-			reached = n && (double)(above_mass + m) >= wanted_mass;
-		} else {
-			before = above_count >= c.wanted_count;
-			reached = above_count + n >= c.wanted_count;
-		}
-		if (reached && !before) {
-			b.found_bin = (uint32_t)(highest - i);
-			b.found_count = n;
-			b.found_mass = m;
-			b.found_above_count = (uint32_t)above_count;
-			b.found_above_mass = above_mass;
-		}
-		above_count += n;
-		above_mass += m;
+		b.count[first + i] = count += counts[i];
+		b.mass_up_to[first + i] = mass += masses[i];
 	}
-	b.total_mass = total;
 	__syncthreads();
 }
 
-// What comes after the digit whose bin find_bin found. One thread runs this.
+// The first of the summed bins with which `count` is reached, or `mass` and one key at least; BINS where none is. `base`: what is
+// above the highest.
 template <int N, int LIMBS>
-static __device__ void next_digit(struct filter_block<N, LIMBS> &b)
+static __device__ __forceinline__ int reach(const struct filter_block<N, LIMBS> &b, bool weigh, int64_t count, double mass,
+					    int64_t base_count, uint64_t base_mass)
+{
+	int low = 0, high = BINS;
+#pragma unroll 1
+	while (low < high) {
+		int middle = (low + high) / 2;
+		int64_t n = base_count + b.count[middle];
+		if (weigh ? n > 0 && (double)(base_mass + b.mass_up_to[middle]) >= mass : n >= count)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+// What comes after the digit whose bins were summed. One thread runs this.
+template <int N, int LIMBS>
+static __device__ __noinline__ void next_digit(struct filter_block<N, LIMBS> &b)
 {
 	const struct sample_params &p = b.row.params;
 	struct search &c = b.search;
-	uint32_t prefix = c.prefix << c.bits | b.found_bin, limit = prefix << c.shift;
-	if (!b.found_count) {
+	// All that top_k left, where this is the first digit.
+	if (c.phase == WEIGH && c.wanted_mass < 0)
+		c.wanted_mass = p.top_p * (double)(c.above_mass + b.mass_up_to[BINS - 1]);
+	int at = reach(b, c.phase == WEIGH, c.wanted_count, c.wanted_mass, c.above_count, c.above_mass);
+	if (at == BINS) {
 		c.found = false;
 		c.phase = RACE;
 		return;
 	}
-	if (c.phase == WEIGH && c.wanted_mass < 0)
-		c.wanted_mass = p.top_p * (double)b.total_mass;
-	bool whole = c.phase == WEIGH ? b.found_count == 1 : b.found_above_count + b.found_count == c.wanted_count;
+	uint32_t above = at ? b.count[at - 1] : 0, n_found = b.count[at] - above;
+	uint64_t above_mass = at ? b.mass_up_to[at - 1] : 0, mass = b.mass_up_to[at] - above_mass;
+	uint32_t prefix = c.prefix << c.bits | (uint32_t)(BINS - 1 - at), limit = prefix << c.shift;
+	above_mass += c.above_mass;
+	bool whole = c.phase == WEIGH ? n_found == 1 : c.above_count + above + n_found == c.wanted_count;
 	if (!whole && c.shift > 0) {
-		c.above_count = b.found_above_count;
-		c.above_mass = b.found_above_mass;
+		c.above_count += above;
+		c.above_mass = above_mass;
 		int32_t bits = c.shift < 11 ? c.shift : 11;
 		select_digit(c, c.phase, c.shift - bits, bits, prefix);
 		return;
@@ -733,14 +778,14 @@ static __device__ void next_digit(struct filter_block<N, LIMBS> &b)
 	if (whole)
 		return;
 	// Several ids have the very logit at which the mass is reached. The lowest of them are kept, as many as it takes.
-	double each = (double)(b.found_mass / b.found_count), above = (double)b.found_above_mass;
-	int64_t n = (int64_t)ceil((c.wanted_mass - above) / each);
+	double each = (double)(mass / n_found);
+	int64_t n = (int64_t)ceil((c.wanted_mass - (double)above_mass) / each);
 	n = n < 1 ? 1 : n;
-	while (n > 1 && above + (double)(n - 1) * each >= c.wanted_mass)
+	while (n > 1 && (double)above_mass + (double)(n - 1) * each >= c.wanted_mass)
 		n--;
-	while (n < b.found_count && above + (double)n * each < c.wanted_mass)
+	while (n < n_found && (double)above_mass + (double)n * each < c.wanted_mass)
 		n++;
-	if (n >= b.found_count)
+	if (n >= n_found)
 		return;
 	c.tie = limit;
 	select_digit(c, TIES, ID_BITS - 11, 11, 0);
@@ -748,103 +793,129 @@ static __device__ void next_digit(struct filter_block<N, LIMBS> &b)
 	c.wanted_count = n;
 }
 
-// Filters the candidates and runs the race among those that are kept; nobody where they are too few for top_p.
+// Finds the limits that begin_search asks for. `candidates.each` gives a thread its share of them.
 template <int N, int LIMBS, class Candidates>
-static __device__ __forceinline__ struct winner choose(struct filter_block<N, LIMBS> &b, const Candidates &candidates,
-						       int64_t n_vocab, float max, double wanted_mass)
+static __device__ __forceinline__ void select(struct filter_block<N, LIMBS> &b, const Candidates &candidates)
 {
-	if (threadIdx.x == 0)
-		begin_search(b.row.params, n_vocab, max, wanted_mass, b.search);
-	__syncthreads();
 	while (b.search.phase != RACE) {
-		fill_bins(b, candidates, max);
-		find_bin(b);
+		const struct search &c = b.search;
+		clear_bins(b);
+		candidates.each([&](float x, uint32_t id) {
+			uint32_t key = key_of(x);
+			bool counts = c.phase == COUNT || (x > -INFINITY && key >= c.floor);
+			if (c.phase == TIES) {
+				counts = x > -INFINITY && key == c.tie;
+				key = id_key(id);
+			}
+			// Digits above the first one are none: a shift by 32. Where a digit has fewer than 11 bits, so has the bin.
+			if (!counts || (uint32_t)((uint64_t)key >> (c.shift + c.bits)) != c.prefix)
+				return;
+			uint32_t bin = key >> c.shift & ((1u << c.bits) - 1);
+			atomicAdd(&b.count[bin], 1u);
+			if (c.phase == WEIGH)
+				add_mass(b, bin, mass_of(x, c.max));
+		});
+		__syncthreads();
+		sum_bins(b);
 		if (threadIdx.x == 0)
 			next_digit(b);
 		__syncthreads();
 	}
-	if (!b.search.found)
-		return nobody();
-	const struct search c = b.search;
-	float best = -INFINITY;
+}
+
+// The winner of the race among all that are kept: `kept` calls back with a thread's share of them, the same each time.
+template <int N, int LIMBS, class Kept>
+static __device__ __forceinline__ struct winner race_kept(struct filter_block<N, LIMBS> &b, Kept kept)
+{
+	struct runner runner = at_start();
 	struct winner w = nobody();
-	candidates.each([&](float x, uint32_t id) {
-		if (is_kept(c, x, id))
-			best = fmaxf(best, rough_score(x, noise_word(b.row, id)));
-	});
-	best = of_key(__reduce_max_sync(~0u, key_of(best)));
+	kept([&](float x, uint32_t id, uint32_t word) { offer(runner, x, id, rough_score(x, word)); });
+	float best = warp_largest(runner.first);
 	if (threadIdx.x % 32 == 0)
 		b.roughs[threadIdx.x / 32] = best;
 	__syncthreads();
-	for (int i = 0; i < N / 32; i++)
-		best = fmaxf(best, b.roughs[i]);
-	float least = least_rough(best);
-	candidates.each([&](float x, uint32_t id) {
-		if (!is_kept(c, x, id))
-			return;
-		uint32_t word = noise_word(b.row, id);
-		if (rough_score(x, word) < least)
-			return;
-		struct winner other = { exact_score(x, word), id };
-		w = better(w, other);
-	});
+	float least = least_rough(warp_largest(threadIdx.x % 32 < N / 32 ? b.roughs[threadIdx.x % 32] : -INFINITY));
+	if (runner.first > -INFINITY && runner.first >= least) {
+		w.key = exact_score(b.row, runner.x, runner.id);
+		w.id = runner.id;
+	}
+	if (runner.second > -INFINITY && runner.second >= least) // rare: look at all of them
+		kept([&](float x, uint32_t id, uint32_t word) {
+			if (!(rough_score(x, word) >= least))
+				return;
+			struct winner other = { exact_score(b.row, x, id), id };
+			w = better(w, other);
+		});
 	return block_best(b.scores, w);
 }
 
 // ---- list ----
 
-struct list_block {
-	struct filter_block<THREADS, 2> filter;
-	float x[SAMPLE_LIST];
-	uint32_t id[SAMPLE_LIST];
-	uint64_t mass[WARPS];
-	uint32_t n, at;
-};
-
-struct listed {
-	const struct list_block &b;
+template <int N>
+struct candidates {
+	const struct sample_candidate *list;
 	uint32_t n;
 
 	template <class F>
 	__device__ __forceinline__ void each(F f) const
 	{
-		for (uint32_t i = threadIdx.x; i < n; i += THREADS)
-			f(b.x[i], b.id[i]);
+#pragma unroll 1
+		for (uint32_t i = threadIdx.x; i < n; i += N)
+			f(list[i].logit, (uint32_t)list[i].id);
 	}
+
+	template <class F>
+	__device__ __forceinline__ void each_kept(const struct sample_row &row, const struct search &c, F f) const
+	{
+		each([&](float v, uint32_t i) {
+			if (is_kept(c, v, i))
+				f(v, i, word_of(noise_words(row, i / 4), i));
+		});
+	}
+};
+
+struct list_block {
+	union {
+		struct filter_block<THREADS, 2> filter;
+		struct {
+			struct sample_row same_row; // as in filter
+			float4 x_of_part[SAMPLE_PART / 4];
+		};
+	};
+	struct sample_candidate listed[SAMPLE_LIST];
+	uint64_t mass[WARPS];
+	uint32_t n, at;
 };
 
 // Whether top_p alone decides what is kept: then its sum is of all.
 static __device__ __forceinline__ bool weighs_all(const struct sample_row &row, int64_t n_vocab)
 {
-	return row.params.top_p < 1 && !(row.params.top_k > 0 && row.params.top_k < n_vocab);
-}
-
-static __device__ __forceinline__ struct mine load_cooled(const struct sample_rows_args &a, const struct sample_row &row, int32_t r,
-							 int32_t part)
-{
-	if (is_listed(row))
-		return load_mine(a.scratch.work + r * a.n_vocab, a.n_vocab, part);
-	struct mine m = load_mine(a.logits + row.logits_row * a.n_vocab, a.n_vocab, part);
-	cool(m, (float)row.params.temperature);
-	return m;
+	return row.params.top_p < 1 && !has_top_k(row.params, n_vocab);
 }
 
 static __device__ void conclude_list(struct list_block &b, const struct sample_rows_args &a, int32_t r)
 {
 	struct sample_state *s = &a.scratch.state[r];
-	const struct sample_candidate *candidates = a.scratch.candidate + (int64_t)r * SAMPLE_LIST;
+	struct filter_block<THREADS, 2> &f = b.filter;
+	const struct sample_candidate *listed = a.scratch.candidate + (int64_t)r * SAMPLE_LIST;
 	uint32_t n = __ldcg(&s->n_listed);
 	if (n <= SAMPLE_LIST) {
 		for (uint32_t i = threadIdx.x; i < n; i += THREADS) {
-			b.x[i] = __ldcg(&candidates[i].logit);
-			b.id[i] = (uint32_t)__ldcg(&candidates[i].id);
+			b.listed[i].logit = __ldcg(&listed[i].logit);
+			b.listed[i].id = __ldcg(&listed[i].id);
 		}
-		double wanted = weighs_all(b.filter.row, a.n_vocab) ? b.filter.row.params.top_p * (double)__ldcg(&s->mass) : -1;
+		if (threadIdx.x == 0) {
+			f.search.base_count = 0;
+			f.search.base_mass = 0;
+			begin_search(f.row.params, has_top_k(f.row.params, a.n_vocab), s->max,
+				     weighs_all(f.row, a.n_vocab) ? f.row.params.top_p * (double)__ldcg(&s->mass) : -1, f.search);
+		}
 		__syncthreads();
-		struct listed list = { b, n };
-		struct winner w = choose(b.filter, list, a.n_vocab, s->max, wanted);
-		if (w.key) {
-			finish(a, b.filter.row, r, (int32_t)w.id);
+		struct candidates<THREADS> list = { b.listed, n };
+		select(f, list);
+		if (f.search.found) {
+			struct winner w = race_kept(f, [&](auto take) { list.each_kept(f.row, f.search, take); });
+			finish(a, f.row, r, (int32_t)w.id);
 			return;
 		}
 	}
@@ -864,19 +935,26 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample_cuda_list(const __g
 	copy_row(&b.filter.row, &a.rows[r]);
 	if (row.logits_row < 0)
 		return;
-	struct mine m = load_cooled(a, row, r, part);
+	bool is_cool = is_listed(row), weighs = weighs_all(row, a.n_vocab);
+	float temperature = is_cool ? 1.0f : (float)row.params.temperature, max = s->max;
+	const float *from = is_cool ? a.scratch.work + r * a.n_vocab : a.logits + row.logits_row * a.n_vocab;
 	uint32_t least = s->least, own = 0;
 	uint64_t mass = 0;
-	bool weighs = weighs_all(row, a.n_vocab);
+	float4 v[FOURS];
+	softmax_load(v, from, a.n_vocab, part * WARPS + threadIdx.x / 32, by_four(from, 4, a.n_vocab));
+#pragma unroll
+	for (int i = 0; i < FOURS; i++)
+		b.x_of_part[slot_of(i)] = v[i];
 	if (threadIdx.x == 0)
 		b.n = 0;
-#pragma unroll
-	for (int i = 0; i < VALUES; i++) {
-		float x = value(m, i);
-		if (x > -INFINITY && key_of(x) >= least)
-			own++;
+#pragma unroll 1
+	for (int i = 0; i < FOURS; i++) {
+		float4 x = cooled(b.x_of_part[slot_of(i)], temperature);
+		b.x_of_part[slot_of(i)] = x;
+		own += (x.x > -INFINITY && key_of(x.x) >= least) + (x.y > -INFINITY && key_of(x.y) >= least) +
+		       (x.z > -INFINITY && key_of(x.z) >= least) + (x.w > -INFINITY && key_of(x.w) >= least);
 		if (weighs)
-			mass += mass_of(x, s->max);
+			mass += mass_of(x.x, max) + mass_of(x.y, max) + mass_of(x.z, max) + mass_of(x.w, max);
 	}
 	__syncthreads();
 	uint32_t at = own ? atomicAdd(&b.n, own) : 0;
@@ -898,15 +976,15 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample_cuda_list(const __g
 	}
 	__syncthreads();
 	at += b.at;
-	struct sample_candidate *candidates = a.scratch.candidate + (int64_t)r * SAMPLE_LIST;
-#pragma unroll
-	for (int i = 0; i < VALUES; i++) {
-		float x = value(m, i);
+	struct sample_candidate *listed = a.scratch.candidate + (int64_t)r * SAMPLE_LIST;
+#pragma unroll 1
+	for (int i = 0; i < VALUES && own; i++) {
+		float x = ((const float *)&b.x_of_part[slot_of(i / 4)])[i % 4];
 		if (!(x > -INFINITY && key_of(x) >= least))
 			continue;
 		if (at < SAMPLE_LIST) {
-			candidates[at].logit = x;
-			candidates[at].id = (int32_t)id_of(m, i);
+			listed[at].logit = x;
+			listed[at].id = (int32_t)(id_of(part, i / 4) + i % 4);
 		}
 		at++;
 	}
@@ -916,35 +994,164 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample_cuda_list(const __g
 
 // ---- whole ----
 
+// Bins of 1/64 from the largest logit down; the last one holds all that is farther than 32.
+#define BIN_SCALE 64.0f
+
+struct whole_block {
+	struct filter_block<WHOLE_THREADS, 3> filter;
+	int lo, hi;      // bins above lo are kept but for min_p, those below hi are not; 0 is the highest
+	uint32_t n, at;  // values in the bins from lo to hi; how many are listed
+};
+
+// The row, 4 values a thread at a time, the next ones on their way meanwhile.
 struct whole_row {
 	const float *x;
 	float temperature; // 1 where x is cooled already
 	int64_t n;
+	bool vector;
+
+	template <class F>
+	__device__ __forceinline__ void each_four(F f) const
+	{
+		int64_t i = 4 * (int64_t)threadIdx.x;
+		float4 v = load4(x, i, n, vector);
+#pragma unroll 1
+		for (; i < n; i += 4 * WHOLE_THREADS) {
+			float4 next = load4(x, i + 4 * WHOLE_THREADS, n, vector);
+			v = cooled(v, temperature);
+			// Beyond the row.
+			v.y = i + 1 < n ? v.y : -INFINITY;
+			v.z = i + 2 < n ? v.z : -INFINITY;
+			v.w = i + 3 < n ? v.w : -INFINITY;
+			f(v, (uint32_t)i);
+			v = next;
+		}
+	}
 
 	template <class F>
 	__device__ __forceinline__ void each(F f) const
 	{
-#pragma unroll 4
-		for (int64_t i = threadIdx.x; i < n; i += WHOLE_THREADS)
-			f(x[i] / temperature, (uint32_t)i);
+		each_four([&](float4 v, uint32_t id) {
+#pragma unroll 1
+			for (int j = 0; j < 4; j++)
+				if (id + j < n)
+					f(j == 0 ? v.x : j == 1 ? v.y : j == 2 ? v.z : v.w, id + j);
+		});
 	}
 };
+
+static __device__ __forceinline__ int far_bin(float x, float max)
+{
+	return (int)fminf((max - x) * BIN_SCALE, BINS - 1.0f);
+}
+
+// From the summed bins: which hold the limits. One thread runs this.
+static __device__ __noinline__ void find_limits(struct whole_block &b, bool by_k, float max)
+{
+	struct filter_block<WHOLE_THREADS, 3> &f = b.filter;
+	const struct sample_params &p = f.row.params;
+	double wanted = -1;
+	b.lo = BINS;
+	b.hi = BINS - 1;
+	b.at = 0;
+	if (by_k)
+		b.lo = b.hi = reach(f, false, p.top_k, 0, 0, 0);
+	if (b.hi == BINS) { // fewer than k are finite
+		by_k = false;
+		b.hi = BINS - 1;
+	}
+	if (p.top_p < 1) {
+		// Of all that top_k leaves at least.
+		uint64_t all = !by_k ? f.mass_up_to[BINS - 1] : b.hi ? f.mass_up_to[b.hi - 1] : 0;
+		b.lo = reach(f, true, 0, p.top_p * (double)all, 0, 0);
+		if (!by_k) {
+			wanted = p.top_p * (double)all;
+			b.hi = b.lo;
+		}
+	}
+	uint32_t above = b.lo == BINS ? f.count[BINS - 1] : b.lo ? f.count[b.lo - 1] : 0;
+	f.search.base_count = above;
+	f.search.base_mass = b.lo < BINS && b.lo ? f.mass_up_to[b.lo - 1] : 0;
+	b.n = b.lo <= b.hi ? f.count[b.hi] - above : 0;
+	begin_search(p, by_k, max, wanted, f.search);
+}
 
 extern "C" __global__ void __launch_bounds__(WHOLE_THREADS)
 	sample_cuda_whole(const __grid_constant__ struct sample_rows_args a)
 {
-	__shared__ struct filter_block<WHOLE_THREADS, 3> b;
+	__shared__ struct whole_block b;
 	kernel_begin();
 	int32_t r = (int32_t)blockIdx.x;
 	struct sample_state *s = &a.scratch.state[r];
+	struct filter_block<WHOLE_THREADS, 3> &f = b.filter;
 	if (s->mode != SAMPLE_WHOLE)
 		return;
-	copy_row(&b.row, &a.rows[r]);
-	if (b.row.logits_row < 0)
+	copy_row(&f.row, &a.rows[r]);
+	if (f.row.logits_row < 0)
 		return;
-	bool cooled = is_listed(b.row);
-	struct whole_row row = { cooled ? a.scratch.work + r * a.n_vocab : a.logits + b.row.logits_row * a.n_vocab,
-				 cooled ? 1.0f : (float)b.row.params.temperature, a.n_vocab };
-	struct winner w = choose(b, row, a.n_vocab, s->max, -1);
-	finish(a, b.row, r, (int32_t)w.id);
+	bool is_cool = is_listed(f.row), by_k = has_top_k(f.row.params, a.n_vocab), weighs = f.row.params.top_p < 1;
+	const float *from = is_cool ? a.scratch.work + r * a.n_vocab : a.logits + f.row.logits_row * a.n_vocab;
+	struct whole_row row = { from, is_cool ? 1.0f : (float)f.row.params.temperature, a.n_vocab, by_four(from, 4, a.n_vocab) };
+	float max = s->max;
+	clear_bins(f);
+	row.each([&](float x, uint32_t id) {
+		if (!(x > -INFINITY))
+			return;
+		int bin = BINS - 1 - far_bin(x, max);
+		atomicAdd(&f.count[bin], 1u);
+		if (weighs)
+			add_mass(f, bin, mass_of(x, max));
+	});
+	__syncthreads();
+	sum_bins(f);
+	if (threadIdx.x == 0)
+		find_limits(b, by_k, max);
+	__syncthreads();
+	struct sample_candidate *listed = a.scratch.candidate + (int64_t)r * SAMPLE_LIST;
+	struct candidates<WHOLE_THREADS> list = { listed, b.n };
+	const struct search &c = f.search;
+	int lo = b.lo, hi = b.hi;
+	bool by_list = b.n <= SAMPLE_LIST;
+	if (by_list) {
+		row.each([&](float x, uint32_t id) {
+			int bin = far_bin(x, max);
+			if (!(x > -INFINITY) || bin < lo || bin > hi)
+				return;
+			uint32_t at = atomicAdd(&b.at, 1u);
+			listed[at].logit = x;
+			listed[at].id = (int32_t)id;
+		});
+		__syncthreads();
+		select(f, list);
+	} else { // a crowd in the limits' bins
+		if (threadIdx.x == 0) {
+			f.search.base_count = 0;
+			f.search.base_mass = 0;
+			begin_search(f.row.params, by_k, max, -1, f.search);
+		}
+		__syncthreads();
+		select(f, row);
+	}
+	struct winner w = race_kept(f, [&](auto take) {
+		row.each_four([&](float4 v, uint32_t id) {
+			float x[4] = { v.x, v.y, v.z, v.w };
+			bool kept[4], any = false;
+#pragma unroll
+			for (int j = 0; j < 4; j++) {
+				bool sure = x[j] > -INFINITY && far_bin(x[j], max) < lo && key_of(x[j]) >= c.min_floor;
+				kept[j] = by_list ? sure : is_kept(c, x[j], id + j);
+				any |= kept[j];
+			}
+			if (!any)
+				return;
+			uint4 words = noise_words_apart(f.row, id / 4);
+#pragma unroll
+			for (int j = 0; j < 4; j++)
+				if (kept[j])
+					take(x[j], id + j, word_of(words, j));
+		});
+		if (by_list)
+			list.each_kept(f.row, c, take);
+	});
+	finish(a, f.row, r, (int32_t)w.id);
 }
