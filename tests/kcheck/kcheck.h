@@ -210,6 +210,8 @@ extern const struct kc_op *const kc_ops[];
 /* Of the self-test: broken kernels and the verdict that each must earn. */
 extern const struct kc_op kc_selftest_op;
 enum kc_verdict kc_selftest_verdict(int row);
+const struct kc_op *kc_gpu_selftest_op(void);
+enum kc_verdict kc_gpu_selftest_verdict(int row);
 
 const char *kc_class_name(enum kc_class class);
 const char *kc_verdict_name(enum kc_verdict verdict);
