@@ -35,9 +35,11 @@ size_t attention_cuda_plan_bytes(const struct attention_cuda *a);
 int attention_cuda_plan(const struct attention_cuda *a, void *host_list, int64_t n_seqs, const int32_t *q_begin,
 			const int32_t *kv_len);
 
-/* Enqueues one layer. `device_list` is the uploaded list of the step; pointers of `args` are to the GPU's memory, q and the
- * caches aligned to 16 bytes, q_stride a multiple of 8. args->n_seqs may be the capacity: sequences beyond the step's must
- * have no query tokens (q_begin goes on with the same value). kv_len and q_begin are those of the list. */
+/* Enqueues one layer, which may begin before the kernel in front of it has ended: list and page table must have been
+ * copied to the GPU, not written by kernels that are still in the queue. `device_list` is the uploaded list of the step;
+ * pointers of `args` are to the GPU's memory, q and the caches aligned to 16 bytes, q_stride a multiple of 8. args->n_seqs
+ * may be the capacity: sequences beyond the step's must have no query tokens (q_begin goes on with the same value). kv_len
+ * and q_begin are those of the list. */
 void attention_cuda_run(struct gpu *g, const struct attention_cuda *a, const void *device_list,
 			const struct attention_args *args);
 

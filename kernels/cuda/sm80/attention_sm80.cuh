@@ -245,7 +245,8 @@ struct shape {
 	static constexpr int CHUNKS = D / 8;         // 16 bytes each, of a row
 	static constexpr int ROW_BYTES = D * 2;
 	static constexpr int STAGE_BYTES = 2 * TILE * ROW_BYTES; // keys, then values
-	// Two blocks a multiprocessor of 4 warps each, or one of 8 for heads so large that two would not fit.
+	// Two blocks a multiprocessor of 4 warps each, or one of 8 for heads so large that two would not fit. On an H100
+	// (bench_attention_gpu, 2026-11-22) three blocks lose for heads of 64: 2.05 against 2.40 TB/s at 64x4096.
 	static constexpr int WARPS = D > 128 ? 8 : 4, THREADS = 32 * WARPS, BLOCKS = D > 128 ? 1 : 2;
 };
 
