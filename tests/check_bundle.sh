@@ -30,6 +30,7 @@ check 'the law on the CPU' bin/verbatim prove models/demo --device cpu --cases 2
 if bin/verbatim run models/demo 'Once upon a time' --max-tokens 8 --device cuda >check.log 2>&1; then
 	check 'golden models on the GPU' tests/golden --device=cuda golden
 	check 'kernels on the GPU' tests/kcheck --device=cuda
+	check 'attention on the GPU' tests/attention_gpu
 	check 'the law on the GPU' bin/verbatim prove models/demo --device cuda --cases 20
 	for graph in on off; do
 		check "a story, graph $graph" bin/verbatim run models/demo 'Once upon a time' --device cuda --graph "$graph"
