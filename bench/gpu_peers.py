@@ -173,16 +173,19 @@ def main():
     print(f"{limits['device']}, torch {torch.__version__}: copy {limits['memory_copy_tb_s']:.2f} TB/s, "
           f"mma.sync {limits['matrix_tflop_s']['bf16']:.0f} TFLOP/s; (x): how many times our time the peer takes")
     rows = []
+
+    def add(row):
+        rows.append(row)
+        show(row)
+        if args.out:  # each time: a run that is cut short has its figures
+            with open(args.out, "w", encoding="utf-8") as f:
+                json.dump({"device": limits["device"], "torch": torch.__version__, "limits": limits, "rows": rows}, f, indent=1)
+
     for kind, shapes in (("decode", DECODE), ("verify", VERIFY), ("prefill", PREFILL)):
         for shape in shapes if kind in only else []:
-            rows.append(attention_row(args, kind, shape))
-            show(rows[-1])
+            add(attention_row(args, kind, shape))
     for shape in LINEAR if "linear" in only else []:
-        rows.append(linear_row(args, shape))
-        show(rows[-1])
-    if args.out:
-        with open(args.out, "w", encoding="utf-8") as f:
-            json.dump({"device": limits["device"], "torch": torch.__version__, "limits": limits, "rows": rows}, f, indent=1)
+        add(linear_row(args, shape))
     return 0
 
 
