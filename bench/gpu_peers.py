@@ -104,8 +104,8 @@ def torch_linear(shape, repeat):
     return time_graph(calls, repeat)
 
 
-def ours(program, arguments, repeat):
-    command = [program, "bench", *arguments, "--device", "cuda", "--repeat", str(repeat), "--json"]
+def ours(program, *arguments):
+    command = [program, "bench", *arguments, "--device", "cuda", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr.strip())
@@ -120,7 +120,7 @@ def attention_row(args, kind, shape):
                  "--kv-heads", str(kv_heads), "--head-dim", str(dim)]
     if window:
         arguments += ["--window", str(window)]
-    row["ours"] = ours(args.program, arguments, args.repeat)
+    row["ours"] = ours(args.program, *arguments, "--repeat", str(args.repeat))
     for name, backend in (("cudnn", SDPBackend.CUDNN_ATTENTION), ("flash2", SDPBackend.FLASH_ATTENTION)):
         try:
             row["peers"][name] = {"time_us": torch_attention(shape, backend, args.repeat) * 1e6}
@@ -133,7 +133,8 @@ def attention_row(args, kind, shape):
 def linear_row(args, shape):
     m, n, k = shape
     row = {"kind": "linear", "tokens": m, "rows": n, "k": k, "peers": {}}
-    row["ours"] = ours(args.program, ["linear", "--m", str(m), "--n", str(n), "--k", str(k), "--dtype", "bf16"], args.repeat)
+    row["ours"] = ours(args.program, "linear", "--m", str(m), "--n", str(n), "--k", str(k), "--dtype", "bf16", "--repeat",
+                       str(args.repeat))
     row["peers"]["cublas"] = {"time_us": torch_linear(shape, args.repeat) * 1e6}
     torch.cuda.empty_cache()
     return row
@@ -169,7 +170,7 @@ def main():
         print("gpu_peers.py: torch finds no GPU", file=sys.stderr)
         return 77
     only = args.only.split(",")
-    limits = ours(args.program, ["limits"], 1)
+    limits = ours(args.program, "limits")
     print(f"{limits['device']}, torch {torch.__version__}: copy {limits['memory_copy_tb_s']:.2f} TB/s, "
           f"mma.sync {limits['matrix_tflop_s']['bf16']:.0f} TFLOP/s; (x): how many times our time the peer takes")
     rows = []

@@ -191,6 +191,9 @@ static int build_program(struct setup *s, int64_t context)
 	};
 	if (s->gpu >= 0) {
 		config.max_rows = cuda_rows(config.max_decode);
+		/* Steps are rounded up: also where chunks are so small that the largest has little more tokens. */
+		if (config.max_tokens < config.max_rows)
+			config.max_tokens = config.max_rows;
 		config.gpu_facts = &s->facts.gpu[s->gpu];
 	}
 	TRY(program_create(&s->program, &config));

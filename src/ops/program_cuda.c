@@ -40,8 +40,8 @@ int64_t cuda_bucket(int64_t n)
 static int64_t most_rounded(const struct program *p)
 {
 	int64_t most = p->config.max_decode < p->config.max_rows ? p->config.max_decode : p->config.max_rows;
-	/* A bucket that does not fit is none. */
-	while (most > 0 && cuda_bucket(most) > p->config.max_rows)
+	/* A bucket that does not fit into the buffers is none. */
+	while (most > 0 && (cuda_bucket(most) > p->config.max_rows || cuda_bucket(most) > p->config.max_tokens))
 		most--;
 	return most;
 }
