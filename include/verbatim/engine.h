@@ -110,8 +110,8 @@ struct vb_bench_speculation_spec {
 
 /* The same requests without and with guesses, in turns, on an engine that was opened to guess and has nothing else to do:
  * {"plain_tok_s": {"median", "min", "max"}, "guessing_tok_s": {...}, "ratio": {...}, "first_ratio", "proposed", "accepted",
- * "acceptance", "tokens_per_step", "positions": [{"proposed", "accepted"}]}. Tokens a second of all requests together, from
- * the moment on when each has its first. A ratio is of one turn; the first turn's engine has never guessed before.
+ * "acceptance", "tokens_per_step", "positions": [{"proposed", "accepted"}]}. Tokens a second of all requests together,
+ * from when each has its first until one ends. A ratio is of one turn; the first turn's engine has never guessed before.
  * VB_EINTERNAL where an answer differs. */
 VB_API int vb_bench_speculation(struct vb_engine *engine, const struct vb_bench_speculation_spec *spec, char **json);
 

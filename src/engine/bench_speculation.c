@@ -62,25 +62,28 @@ static int submit(struct turns *t, struct answer *answers, int turn)
 	return VB_OK;
 }
 
-/* Tokens that are made; *all says whether every request has its first. */
-static int64_t count(const struct turns *t, const struct answer *answers, bool *all)
+/* Tokens that are made. *all: every request has its first; *any: one has ended. */
+static int64_t count(const struct turns *t, const struct answer *answers, bool *all, bool *any)
 {
 	int64_t n = 0;
 	*all = true;
+	*any = false;
 	for (size_t i = 0; i < t->s->n_requests; i++) {
 		n += answers[i].n_made;
-		*all = *all && (answers[i].n_made > 0 || answers[i].ended);
+		*all = *all && answers[i].n_made > 0;
+		*any = *any || answers[i].ended;
 	}
 	return n;
 }
 
-/* Runs the requests to their end; tokens a second from the moment on when each has its first. */
+/* Runs the requests to their end; tokens a second while all decode: from when each has its first token until one ends.
+ * (Behind that, those who were lucky leave the others to themselves.) */
 static int run_turn(struct turns *t, struct answer *answers, int turn, bool guess, double *tok_s)
 {
 	struct vb_engine *e = t->e;
-	int64_t begin = -1, made;
-	double start = 0, end;
-	bool all, left = true;
+	int64_t begin = -1, made = -1;
+	double start = 0, end = 0;
+	bool all, ended = false, left = true;
 	e->max_draft = guess ? e->setup.max_draft : 0;
 	kv_drop_cache(e->kv);
 	int rc = submit(t, answers, turn);
@@ -92,7 +95,9 @@ static int run_turn(struct turns *t, struct answer *answers, int turn, bool gues
 	}
 	while (left) {
 		left = engine_run_step(e);
-		made = count(t, answers, &all);
+		if (ended)
+			continue;
+		made = count(t, answers, &all, &ended);
 		end = clock_s();
 		if (all && begin < 0) {
 			begin = made;
@@ -102,8 +107,9 @@ static int run_turn(struct turns *t, struct answer *answers, int turn, bool gues
 	for (size_t i = 0; i < t->s->n_requests; i++)
 		if (answers[i].status != VB_OK)
 			FAIL(answers[i].status, "%s", answers[i].message);
-	if (made == begin)
-		FAIL(VB_EINVAL, "nothing to measure: %lld tokens: raise --decode-tokens", (long long)made);
+	if (begin < 0 || made == begin)
+		FAIL(VB_EINVAL, "nothing to measure: %lld tokens before one request had ended: raise --decode-tokens",
+		     (long long)made);
 	*tok_s = (double)(made - begin) / (end - start);
 	return VB_OK;
 }

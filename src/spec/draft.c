@@ -270,10 +270,11 @@ int draft_measure(struct draft *d, struct team *team, struct rate *guess, struct
 	/* Twice: the first time reads the weights from the file. */
 	for (int round = 0; round < 2; round++)
 		TRY_TO(out, timed_run(d, team, &item, 0, n, &seconds));
-	*behind = (struct rate){ (double)n, seconds };
+	*behind = (struct rate){ 1, seconds / (double)n };
 	for (int64_t i = 0; i < MEASURE_STEPS; i++) {
 		TRY_TO(out, timed_run(d, team, &item, n + i, 1, &seconds));
-		*guess = (struct rate){ guess->n + 1, guess->seconds + seconds };
+		if (i == 0 || seconds < guess->seconds)
+			*guess = (struct rate){ 1, seconds };
 	}
 out:
 	draft_close(d, &state);

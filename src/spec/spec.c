@@ -6,10 +6,12 @@
 
 #include <math.h>
 
-/* How fast averages forget: acceptance over some 25 guesses of a request and 100 of all, costs over some 100 steps. */
+/* How fast averages forget: acceptance over some 25 guesses of a request and 100 of all, costs over some 12
+ * steps, none of which counts for more than half of what is thought so far. */
 #define CHANCE_KEEPS 0.96
 #define COMMON_KEEPS 0.99
-#define COST_KEEPS 0.99
+#define COST_SHARE 0.08
+#define MOVES_MOST 0.5
 /* What a request is thought to accept before anything is known, and how many guesses that opinion weighs. */
 #define FIRST_CHANCE 0.6
 #define FIRST_WEIGHT 4.0
@@ -17,13 +19,17 @@
 #define REST_LEAST 16
 #define REST_MOST 128
 /* Share of each decoding step's time that guessing may lose, and how many steps' time may be saved up. */
-#define MAY_LOSE 0.024
+#define MAY_LOSE 0.02
 #define MAY_SAVE 16.0
 /* Tokens that a draft model must see before its guess is worth anything, and that it sees where it is only tried. */
 #define LEAST_CONTEXT 16
 #define TRIAL_CONTEXT 32
-/* What is thought of a token's cost before steps of several sizes tell weighs a quarter of a step with a guess more. */
-#define PRIOR_SPREAD 0.25
+/* A step without guesses is as it would be without any where so many before it had none: with the demo model, whose
+ * weights a neighbour's work or the draft's push out of the caches, the second one takes half as long again. Where
+ * guesses never stop, they are stopped after so many steps, to measure one. */
+#define PLAIN_BEHIND 4
+#define PLAIN_LEAST 2 /* so many measured, before anything is guessed */
+#define PLAIN_STEPS 128
 /* What takes so many times as long as expected was held up by others on this machine. */
 #define HELD_UP 4.0
 
@@ -81,41 +87,57 @@ void spec_close(struct spec *s, struct spec_state *state)
 
 /* ---- What it costs ---- */
 
-/* A step of n tokens takes about base + slope * n seconds; a guess, and a token that the draft has not seen. */
+/* A step without guesses, what a guess adds to it, what making one takes; a token that the draft has not seen. */
 struct estimate {
-	double base, slope, guess, behind;
+	double plain, extra, guess, behind;
 };
 
-static double rate_of(const struct rate *r)
+/* `share` of what is new, and more of the first ones. */
+static void rate_add_share(struct rate *r, double seconds, double scale, double share)
 {
-	return r->n > 0 ? r->seconds / r->n : 0;
+	double first = 1.0 / (double)(r->n + 1), more = seconds - r->seconds;
+	if (r->n > 0 && fabs(more) > MOVES_MOST * scale)
+		more = more > 0 ? MOVES_MOST * scale : -MOVES_MOST * scale;
+	r->seconds += more * (first > share ? first : share);
+	r->n++;
 }
 
-static void rate_add(struct rate *r, double n, double seconds)
+static void rate_add(struct rate *r, double seconds, double scale)
 {
-	r->n = COST_KEEPS * r->n + n;
-	r->seconds = COST_KEEPS * r->seconds + seconds;
+	rate_add_share(r, seconds, scale, COST_SHARE);
 }
 
-/* False before the first step that decodes. */
-static bool estimate(const struct spec *s, struct estimate *e)
+/* A step of n requests, from that of the nearest number that was measured; 0 before any was. *token is what a token more
+ * costs at most: what it costs there, or in a prompt. */
+static double plain_step(const struct cost *c, int64_t n, double *token)
+{
+	int64_t at = n < COST_MAX_ITEMS ? n : COST_MAX_ITEMS, near = 0;
+	for (int64_t d = 0; d < COST_MAX_ITEMS && near == 0; d++) {
+		if (at - d > 0 && c->plain[at - d].n >= PLAIN_LEAST)
+			near = at - d;
+		else if (at + d <= COST_MAX_ITEMS && c->plain[at + d].n >= PLAIN_LEAST)
+			near = at + d;
+	}
+	if (near == 0)
+		return 0;
+	double seconds = c->plain[near].seconds;
+	*token = seconds / (double)near;
+	if (c->bulk.n > 0 && c->bulk.seconds < *token)
+		*token = c->bulk.seconds;
+	return near == at ? seconds : seconds + (double)(n - near) * *token;
+}
+
+/* False before a few steps that decode. */
+static bool estimate(const struct spec *s, int64_t n_items, struct estimate *e)
 {
 	const struct cost *c = &s->cost;
-	if (c->weight == 0)
+	double token;
+	e->plain = plain_step(c, n_items, &token);
+	if (e->plain == 0)
 		return false;
-	/* A token more costs at most what a token costs at all, here or in a prompt. That is thought of it until steps of
-	 * several sizes tell. */
-	double n = c->n / c->weight, t = c->t / c->weight, token = t / n;
-	double most = c->bulk.n > 0 && rate_of(&c->bulk) < token ? rate_of(&c->bulk) : token;
-	double spread = c->nn - c->weight * n * n, together = c->nt - c->weight * n * t;
-	e->slope = (together + PRIOR_SPREAD * most) / (spread + PRIOR_SPREAD);
-	if (e->slope < 0)
-		e->slope = 0;
-	e->base = t - e->slope * n;
-	if (e->base < 0)
-		e->base = 0;
-	e->guess = rate_of(&c->guess);
-	e->behind = rate_of(&c->behind);
+	e->extra = c->extra.n > 0 ? c->extra.seconds : token;
+	e->guess = c->guess.seconds;
+	e->behind = c->behind.seconds;
 	return true;
 }
 
@@ -125,45 +147,54 @@ static double learn_proposal(struct cost *c, const struct estimate *e, double n_
 	double guesses = n_guesses * e->guess, expected = guesses + n_behind * e->behind;
 	double share = expected > 0 ? guesses / expected : n_guesses > 0;
 	if (n_guesses > 0)
-		rate_add(&c->guess, n_guesses, seconds * share);
+		rate_add(&c->guess, seconds * share / n_guesses, e->guess > 0 ? e->guess : seconds);
 	if (n_behind > 0)
-		rate_add(&c->behind, n_behind, seconds * (1 - share));
+		rate_add(&c->behind, seconds * (1 - share) / n_behind, e->behind);
 	return expected > 0 && seconds > HELD_UP * expected ? HELD_UP * expected : seconds;
 }
 
-static void learn_step(struct cost *c, double n, double seconds)
+/* What the step took more than without guesses, as measured: a guess also costs what it pushes out of the caches, in the
+ * next steps too. */
+static double learn_step(struct spec *s, const struct estimate *e, double n_guesses, double seconds)
 {
-	c->weight = COST_KEEPS * c->weight + 1;
-	c->n = COST_KEEPS * c->n + n;
-	c->nn = COST_KEEPS * c->nn + n * n;
-	c->t = COST_KEEPS * c->t + seconds;
-	c->nt = COST_KEEPS * c->nt + n * seconds;
+	double more = seconds > e->plain ? seconds - e->plain : 0, most = HELD_UP * e->extra * (n_guesses + 1);
+	if (n_guesses > 0)
+		rate_add(&s->cost.extra, more / n_guesses, e->plain);
+	return more < most ? more : most;
 }
 
 void spec_learn_cost(struct spec *s, int64_t n_tokens, double step_s, int64_t n_guesses, double propose_s)
 {
 	struct estimate e;
-	int64_t n_items = s->n_items, n_behind = s->n_behind;
+	int64_t n_items = s->n_items, n_behind = s->n_behind, n_unguessed = s->n_unguessed;
+	bool only_decodes = n_items > 0 && n_tokens - n_guesses == n_items, guesses = n_guesses > 0 || n_behind > 0;
 	s->n_items = s->n_behind = 0; /* a step in which nobody decodes does not come by spec_propose */
+	s->n_unguessed = guesses ? 0 : n_unguessed + 1;
 	if (!s->config.automatic)
 		return;
-	if (n_items > 0 && n_tokens <= n_items * (1 + s->config.max_draft)) {
-		/* A step that was held up by others says little of what steps cost. */
-		double n = (double)n_tokens, most = estimate(s, &e) ? HELD_UP * (e.base + e.slope * n) : step_s;
-		learn_step(&s->cost, n, step_s < most ? step_s : most);
-	} else {
-		rate_add(&s->cost.bulk, (double)n_tokens, step_s);
+	if (n_items == 0 && n_tokens > 0)
+		rate_add(&s->cost.bulk, step_s / (double)n_tokens, s->cost.bulk.seconds);
+	if (++s->n_unplain > PLAIN_STEPS + 2 * PLAIN_BEHIND)
+		s->n_unplain = 0; /* prompts came in between: another time */
+	struct rate *plain = &s->cost.plain[n_items < COST_MAX_ITEMS ? n_items : COST_MAX_ITEMS];
+	if (only_decodes && !guesses && n_unguessed >= PLAIN_BEHIND) {
+		/* The first one after long counts for more. */
+		rate_add_share(plain, step_s, plain->seconds, s->n_unplain < PLAIN_STEPS / 2 ? COST_SHARE : 0.5);
+		s->n_unplain = 0;
+	} else if (n_items > 0 && plain->n > 0 && step_s < plain->seconds) {
+		/* More work in less time: others have left the machine. */
+		rate_add_share(plain, step_s, plain->seconds, 0.5);
 	}
-	if (!estimate(s, &e) || n_items == 0)
+	if (n_items == 0 || !estimate(s, n_items, &e))
 		return;
-	double plain = e.base + e.slope * (double)n_items;
-	s->account += MAY_LOSE * plain;
-	if (n_guesses > 0 || n_behind > 0)
-		s->account -= learn_proposal(&s->cost, &e, (double)n_guesses, (double)n_behind, propose_s) +
-			      e.slope * (double)n_guesses;
-	if (s->account > MAY_SAVE * plain)
-		s->account = MAY_SAVE * plain;
-	s->saved = plain / (double)n_items;
+	s->account += MAY_LOSE * e.plain;
+	if (guesses)
+		s->account -= learn_proposal(&s->cost, &e, (double)n_guesses, (double)n_behind, propose_s);
+	if (guesses || n_unguessed < PLAIN_BEHIND)
+		s->account -= only_decodes ? learn_step(s, &e, (double)n_guesses, step_s) : (double)n_guesses * e.extra;
+	if (s->account > MAY_SAVE * e.plain)
+		s->account = MAY_SAVE * e.plain;
+	s->saved = e.plain / (double)n_items;
 }
 
 void spec_learn(struct spec *s, struct spec_state *state, int64_t n_draft, int64_t taken)
@@ -177,7 +208,7 @@ void spec_learn(struct spec *s, struct spec_state *state, int64_t n_draft, int64
 		s->n_chance = COMMON_KEEPS * s->n_chance + 1;
 	}
 	s->account += s->saved * (double)taken;
-	if (state->trial && (taken == 0 || state->hopeless)) {
+	if (state->trial && taken == 0) {
 		state->resting = state->rest;
 		state->rest = state->rest < REST_MOST ? 2 * state->rest : REST_MOST;
 	} else if (taken > 0) {
@@ -189,10 +220,10 @@ void spec_learn(struct spec *s, struct spec_state *state, int64_t n_draft, int64
 /* ---- What pays ---- */
 
 /* The j-th guess is right with chance^j and then gives a token. It is worth its cost where that is more tokens a second
- * than the step gives without it: n_items / (base + slope * n_items). */
+ * than the step gives without it. */
 static int64_t worth(const struct estimate *e, double chance, int64_t n_items, int64_t most)
 {
-	double n = (double)n_items, cost = e->slope + e->guess, rate = n / (e->base + e->slope * n), gain = 1;
+	double cost = e->extra + e->guess, rate = (double)n_items / e->plain, gain = 1;
 	int64_t k = 0;
 	while (k < most) {
 		gain *= chance;
@@ -235,6 +266,18 @@ static double catch_up_cost(const struct estimate *e, struct spec_item *item, bo
 	return e->behind * (double)most;
 }
 
+/* Whether a request whose guesses do not seem to pay tries one all the same, to see whether times have changed: its own
+ * chances, or, where not even a right guess would pay, what guesses cost (then one request does for all). */
+static bool may_try(struct spec *s, struct spec_state *state)
+{
+	if (s->hopeless)
+		return s->resting == 0;
+	if (state->resting == 0)
+		return true;
+	state->resting--;
+	return false;
+}
+
 /* How many guesses a request gets, of those that `left` seconds can bear to lose. */
 static int64_t wanted(struct spec *s, const struct estimate *e, struct spec_item *item, int64_t n_items, double *left)
 {
@@ -247,22 +290,21 @@ static int64_t wanted(struct spec *s, const struct estimate *e, struct spec_item
 	int64_t k = worth(e, state->chance, n_items, most);
 	bool trial = k == 0;
 	state->trial = false;
-	if (trial && state->resting > 0) {
-		state->resting--;
+	if (trial && !may_try(s, state))
 		return 0;
-	}
-	double each = e->slope + e->guess;
+	double each = e->extra + e->guess;
 	if (each > *left)
 		return 0;
 	double before = s->config.method == SPEC_DRAFT ? catch_up_cost(e, item, trial, *left - each) : 0;
 	if (before < 0)
 		return 0;
 	if (trial) {
-		/* One guess says whether times have changed. Where not even a right one would pay, it does not matter what
-		 * it says. */
 		k = 1;
-		state->trial = true;
-		state->hopeless = worth(e, 1, n_items, 1) == 0;
+		state->trial = !s->hopeless; /* else it does not matter what it says */
+		if (s->hopeless) {
+			s->resting = s->rest;
+			s->rest = s->rest < REST_MOST ? 2 * s->rest : REST_MOST;
+		}
 	}
 	if ((double)k * each > *left - before)
 		k = (int64_t)((*left - before) / each);
@@ -272,10 +314,15 @@ static int64_t wanted(struct spec *s, const struct estimate *e, struct spec_item
 
 void spec_decide(struct spec *s, struct spec_item *items, int64_t n_items)
 {
-	struct estimate e;
+	struct estimate e = { 0 };
 	double left = s->account;
-	bool known = estimate(s, &e);
+	bool known = n_items > 0 && estimate(s, n_items, &e) && s->n_unplain < PLAIN_STEPS;
 	s->n_items = n_items;
+	s->hopeless = known && worth(&e, 1, n_items, 1) == 0;
+	if (!s->hopeless)
+		s->rest = REST_LEAST;
+	if (s->resting > 0)
+		s->resting--;
 	for (int64_t i = 0; i < n_items; i++) {
 		struct spec_item *item = &items[i];
 		int64_t most = item->room < s->config.max_draft ? item->room : s->config.max_draft;

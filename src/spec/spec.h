@@ -6,7 +6,7 @@
  *
  * How many guesses are worth their cost is decided here too, per request, from what was accepted so far and from what
  * steps cost on this machine. Trying costs time as well, and whether it pays is known only afterwards: so there is an
- * account of what guessing has won and lost, in seconds, and every step pays 2.4 % of the time that it takes to decode
+ * account of what guessing has won and lost, in seconds, and every step pays 2 % of the time that it takes to decode
  * into it. Nothing is guessed that the account could not bear to lose: at any moment guessing has cost at most so much.
  */
 #ifndef SPEC_SPEC_H
@@ -31,7 +31,6 @@ struct spec_state {
 	int64_t resting;            /* steps left without guessing, after guessing did not pay */
 	int64_t rest;               /* how many the next rest will have */
 	bool trial;                 /* guesses now although it does not seem to pay, to see whether times have changed */
-	bool hopeless;              /* then: not even a right guess would pay */
 	/* n-gram: where each n-gram of the tokens was seen last. */
 	int32_t *table;  /* owned by the proposer: spec_open and spec_close */
 	int64_t n_slots, n_indexed;

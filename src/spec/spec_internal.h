@@ -9,16 +9,22 @@
 #include "ops/batch.h"
 #include "ops/sampling.h"
 
-/* Seconds a piece of work, as an average that forgets. */
+/* Seconds a piece of work, as an average that forgets, and that no single one moves far: others are on the machine too. */
 struct rate {
-	double n, seconds; /* sums */
+	int64_t n; /* measured */
+	double seconds;
 };
+
+/* Steps of so many requests are told apart. */
+#define COST_MAX_ITEMS 64
 
 /* What steps cost here, from what was measured. */
 struct cost {
-	/* Steps that only decode, also with guesses: sums for a line through seconds over tokens. */
-	double weight, n, nn, t, nt;
-	struct rate bulk;   /* a token of a larger step: prompts */
+	/* A step that decodes so many requests (the last: or more), behind several without guesses: a draft model that ran
+	 * has pushed the target's weights out of the caches. */
+	struct rate plain[COST_MAX_ITEMS + 1];
+	struct rate extra;  /* what a guess adds to its step */
+	struct rate bulk;   /* a token of a prompt */
 	struct rate guess;  /* one guess of the proposer */
 	struct rate behind; /* a known token that a draft model had to catch up with */
 };
@@ -30,6 +36,10 @@ struct spec {
 	struct cost cost;
 	double account;          /* seconds that guessing may still lose */
 	double chance, n_chance; /* of all requests: right first guesses, guesses; sums that forget */
+	bool hopeless;           /* not even a right guess would pay */
+	int64_t resting, rest;   /* then: steps until one is tried again; how many the next rest will have */
+	int64_t n_unplain;       /* steps since one was measured for cost.plain */
+	int64_t n_unguessed;     /* steps since one had guesses */
 	/* The step that comes: requests that decode, known tokens that the draft had to catch up with. */
 	int64_t n_items, n_behind;
 	double saved; /* in the last step: seconds that a right guess saves */
