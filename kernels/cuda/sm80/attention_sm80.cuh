@@ -733,6 +733,11 @@ __device__ __forceinline__ void attention_sm80(const struct attention_sm80_args 
 		__shared__ struct ticket k; // registers are dear where there are many rows
 		__syncthreads();
 		if (threadIdx.x == 0) {
+#if __CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890
+			// As compiled for these, two registers too many would be taken all the while.
+			w.range.first_split = __ldcg(&s.workers[blockIdx.x].first_split);
+			w.range.last_split = __ldcg(&s.workers[blockIdx.x].last_split);
+#endif
 			get_ticket(s, w.range, t, load_block(block_of(s, t)), &k);
 			if (k.split >= 0)
 				k.shared = s.splits[k.split];
