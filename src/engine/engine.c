@@ -33,13 +33,28 @@ static int bind_weights(struct vb_engine *e)
 	return status_prefix(rc, "%s", e->model_dir);
 }
 
-/* The GPU, where one runs the model. */
-static int open_device(struct vb_engine *e)
+/* Decides, and opens the GPU, where one runs the model. Left to choose, a GPU that the rules let hope but that does not open
+ * gives way to the CPU, and that is said. */
+static int open_device(struct vb_engine *e, const struct vb_options *options)
 {
-	if (e->setup.gpu < 0)
-		return VB_OK;
-	TRY(gpu_open(&e->gpu, e->setup.gpu));
-	program_set_gpu(e->setup.program, e->gpu);
+	TRY(setup_create(&e->setup, e->model_dir, options, NULL));
+	int rc = e->setup.gpu >= 0 ? gpu_open(&e->gpu, e->setup.gpu) : VB_OK;
+	if (rc != VB_OK) {
+		if (strcmp(e->setup.options.device, "auto") != 0)
+			return rc;
+		struct vb_options cpu = e->setup.options;
+		char why[sizeof e->setup.device_why];
+		snprintf(why, sizeof why, "%s: %.200s", e->setup.device, vb_errmsg());
+		log_line(&e->setup.log, LOG_WARN, "running on the CPU: %s", why);
+		cpu.device = "cpu";
+		setup_destroy(&e->setup);
+		TRY(setup_create(&e->setup, e->model_dir, &cpu, NULL));
+		snprintf(e->setup.device_why, sizeof e->setup.device_why, "%s", why);
+	}
+	if (e->setup.pick_rc != VB_OK)
+		FAIL(e->setup.pick_rc, "%s", e->setup.pick_message);
+	if (e->gpu)
+		program_set_gpu(e->setup.program, e->gpu);
 	return VB_OK;
 }
 
@@ -188,11 +203,8 @@ int vb_engine_open(struct vb_engine **out, const char *model_dir, const struct v
 	e->model_dir = mem_strdup(model_dir);
 	if (!e->model_dir)
 		FAIL_TO(out, VB_ENOMEM, "out of memory: vb_engine_open");
-	TRY_TO(out, setup_create(&e->setup, model_dir, options, NULL));
-	if (e->setup.pick_rc != VB_OK)
-		FAIL_TO(out, e->setup.pick_rc, "%s", e->setup.pick_message);
+	TRY_TO(out, open_device(e, options));
 	TRY_TO(out, team_create(&e->team, e->setup.n_threads));
-	TRY_TO(out, open_device(e));
 	TRY_TO(out, open_tokenizer(e));
 	TRY_TO(out, read_generation_config(e));
 	TRY_TO(out, bind_weights(e));

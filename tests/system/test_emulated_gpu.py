@@ -92,3 +92,14 @@ def test_calls_that_fail(verbatim, on_gpu, build, root, call):
         pytest.skip(f"the program does not use {call}")
     assert result.returncode in (1, 70), result.stderr
     assert call in result.stderr and result.stderr.count("\n") == 1, result.stderr
+
+
+def test_gives_way_to_the_cpu(verbatim, on_gpu, build, root):
+    """Left to choose, a GPU that does not load the kernels gives way, and that is said; asked for by name, it is an error."""
+    env = {"LD_LIBRARY_PATH": str(build / "tests/fake_cuda/emulated"), "FAKE_CUDA_GPUS": GPU,
+           "FAKE_CUDA_FAIL": "cuModuleLoadDataEx 209"}
+    command = ["run", root / "tests/golden/llama-3-gqa3", *GOLDEN, "--json"]
+    result = verbatim(*command, env=env)
+    assert result.returncode == 0 and json.loads(result.stdout)["device"] == "cpu"
+    assert result.stderr.startswith("verbatim: warning: running on the CPU: cuda:0: ") and "NO_BINARY_FOR_GPU" in result.stderr
+    assert verbatim(*command, "--device", "cuda", env=env).returncode == 1
