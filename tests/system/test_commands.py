@@ -52,8 +52,13 @@ def test_explain_a_model(verbatim, demo):
 
 def test_explain_for_another_machine(verbatim, demo, tmp_path):
     facts = facts_file(tmp_path, [], [A100])
-    a = answer(verbatim("explain", demo, "--facts", facts, "--json"))
-    assert a["facts"]["cpu"]["isa"] == []
+    on_gpu = answer(verbatim("explain", demo, "--facts", facts, "--json"))
+    assert on_gpu["device"] == "cuda:0" and on_gpu["device_why"] == "machine code for 8.0"
+    assert all(row["backend"] in ("sm80", "cuda", "copy") for row in on_gpu["layers"])
+    runs = {row["use"]: row["run"] for row in on_gpu["layers"] if row["kind"] == "attention"}
+    assert runs == {"prefill": "eager", "decode": "graph", "verify": "graph"}
+    a = answer(verbatim("explain", demo, "--facts", facts, "--device", "cpu", "--json"))
+    assert a["device"] == "cpu" and a["facts"]["cpu"]["isa"] == []
     assert all(row["backend"] in ("ref", "copy") for row in a["layers"])
     linear = next(row for row in a["layers"] if row["kind"] == "linear")
     assert {r["backend"] for r in linear["refused"]} >= {"avx2", "avx512"}
@@ -61,7 +66,7 @@ def test_explain_for_another_machine(verbatim, demo, tmp_path):
     assert {k: gpu[k] for k in A100} == A100
     assert gpu["kernels"]["portable"] == {"runs": True, "reason": "machine code for 8.0"}
     assert gpu["kernels"]["hopper"]["runs"] is False
-    text = verbatim("explain", demo, "--facts", facts).stdout
+    text = verbatim("explain", demo, "--facts", facts, "--device", "cpu").stdout
     assert "A100" in text and "not avx2:" in text
 
 
