@@ -59,6 +59,7 @@ struct settings {
 	/* bench */
 	int64_t prompt_tokens, decode_tokens, depth, repeat;
 	const char *prompt, *prompt_file; /* NULL: none */
+	bool profile;
 	struct int_list batches;
 	struct {
 		int64_t batch, q_len, kv_len, heads, kv_heads, head_dim, v_head_dim, window;

@@ -53,6 +53,36 @@ static void print_model(const json_t *answer)
 	table_print(t);
 }
 
+/* What a step's time went to: a table for the prompt's steps, one for those that decode. */
+static void print_profile(const json_t *profile, const char *which, const char *title)
+{
+	const json_t *steps = json_object_get(profile, which);
+	printf("\n%s: %lld steps of %.2f ms\n\n", title, (long long)json_integer_value(json_object_get(steps, "steps")),
+	       at(steps, "step_ms", NULL));
+	struct table *t = table_create("lrrrrrr");
+	table_row(t, "a step's", "ms", "share", "runs", "GB/s", "GFLOP/s", "of limit");
+	size_t i;
+	json_t *row;
+	json_array_foreach(json_object_get(steps, "kinds"), i, row) {
+		table_cell(t, "%s", json_string_value(json_object_get(row, "kind")));
+		table_cell(t, "%.3f", at(row, "ms", NULL));
+		table_cell(t, "%.1f %%", 100 * at(row, "share", NULL));
+		table_cell(t, "%.0f", at(row, "runs", NULL));
+		static const char *const rate[] = { "gb_s", "gflop_s" };
+		for (size_t k = 0; k < sizeof rate / sizeof rate[0]; k++) {
+			if (json_object_get(row, rate[k]))
+				table_cell(t, "%.1f", at(row, rate[k], NULL));
+			else
+				table_cell(t, "-");
+		}
+		if (json_object_get(row, "of_limit"))
+			table_cell(t, "%.1f %%", 100 * at(row, "of_limit", NULL));
+		else
+			table_cell(t, "-");
+	}
+	table_print(t);
+}
+
 /* Appends one batch size's answer to `results`. */
 static int bench_batch(struct vb_engine *engine, const struct settings *s, int64_t batch, json_t *results)
 {
@@ -63,6 +93,9 @@ static int bench_batch(struct vb_engine *engine, const struct settings *s, int64
 		.batch = batch,
 		.depth = s->depth,
 		.repeat = (int)s->repeat,
+		.sampling = &s->request.sampling,
+		.logprobs = s->request.logprobs >= 0,
+		.profile = s->profile,
 	};
 	char *text = NULL;
 	int rc = vb_bench_model(engine, &spec, &text);
@@ -103,6 +136,16 @@ static int bench_model(struct settings *s, struct vb_engine *engine)
 	printf("%s\n%lld tokens of prompt, %lld decoded behind %lld, %lld repeats\n\n", engine_line,
 	       (long long)s->prompt_tokens, (long long)s->decode_tokens, (long long)s->depth, (long long)s->repeat);
 	print_model(answer);
+	size_t i;
+	json_t *row, *profile;
+	json_array_foreach(json_object_get(answer, "results"), i, row) {
+		if (!(profile = json_object_get(row, "profile")))
+			continue;
+		char title[64];
+		print_profile(profile, "prefill", "prefill");
+		snprintf(title, sizeof title, "decode, batch %lld", (long long)json_integer_value(json_object_get(row, "batch")));
+		print_profile(profile, "decode", title);
+	}
 	json_decref(answer);
 	return finish_output();
 }
@@ -117,6 +160,8 @@ static int check_usage(const struct settings *s, bool speculates)
 		print_error("two prompts: --prompt and --prompt-file: give one of them");
 	else if ((s->prompt || s->prompt_file) && options_given("prompt-tokens"))
 		print_error("two prompts: --prompt-tokens and text: give one of them");
+	else if (speculates && s->profile)
+		print_error("--profile is for plain decoding: --profile: leave it out, or --speculate");
 	else if (speculates && s->depth)
 		print_error("--depth is for plain decoding: --depth: leave it out, or --speculate");
 	else

@@ -95,10 +95,14 @@ struct vb_bench_spec {
 	int64_t batch;          /* sequences decoded at once */
 	int64_t depth;          /* keys already in the cache when decoding starts */
 	int repeat;
+	const struct vb_sampling *sampling; /* how tokens are chosen, but for penalties; NULL: greedy */
+	bool logprobs;          /* with the log-probability of each */
+	bool profile;           /* one more prompt and one more run of steps, measured by kind of operation; on a CPU */
 };
 
 /* Prefill and decode speed of the model on random tokens: {"prefill_tok_s": {"median","min","max"}, "decode_tok_s": {...},
- * "first_token_s": {...}, "limit": {...}}. Options' max_batch and context must cover the spec. */
+ * "first_token_s": {...}, "limit": {...}}, and with `profile` "profile": {"prefill": {...}, "decode": {...}}. Options'
+ * max_batch and context must cover the spec. */
 VB_API int vb_bench_model(struct vb_engine *engine, const struct vb_bench_spec *spec, char **json);
 
 struct vb_bench_speculation_spec {

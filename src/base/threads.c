@@ -28,6 +28,7 @@ struct team {
 	int n_workers;
 	team_fn *fn;
 	void *context;
+	struct team_time *times; /* NULL: nobody wants to know */
 	bool stop;
 	struct worker *workers; /* n_workers - 1 of them, indices 1.. */
 	/* On lines of their own: each is written by one side and spun on by the other. */
@@ -86,6 +87,14 @@ static uint32_t wait_for_epoch(struct team *t, uint32_t seen)
 	return atomic_load_explicit(&t->epoch, memory_order_acquire);
 }
 
+static void do_share(struct team *t, int index)
+{
+	double began = t->times ? clock_s() : 0;
+	t->fn(t->context, index, t->n_workers);
+	if (t->times)
+		t->times[index] = (struct team_time){ began, clock_s() };
+}
+
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
@@ -95,7 +104,7 @@ static void *worker_main(void *arg)
 		seen = wait_for_epoch(t, seen);
 		if (t->stop)
 			return NULL;
-		t->fn(t->context, w->index, t->n_workers);
+		do_share(t, w->index);
 		uint32_t done = atomic_fetch_add(&t->n_done, 1) + 1;
 		if (done == (uint32_t)t->n_workers - 1 && atomic_load(&t->caller_sleeps))
 			futex_wake(&t->n_done, 1);
@@ -170,7 +179,7 @@ void team_run(struct team *t, team_fn *fn, void *context)
 	t->context = context;
 	atomic_store(&t->n_done, 0);
 	raise_epoch(t);
-	fn(context, 0, t->n_workers);
+	do_share(t, 0);
 	uint32_t done;
 	while ((done = atomic_load_explicit(&t->n_done, memory_order_acquire)) != others) {
 		if (spin_while(&t->n_done, done))
@@ -181,6 +190,12 @@ void team_run(struct team *t, team_fn *fn, void *context)
 			futex_wait(&t->n_done, done);
 		atomic_store(&t->caller_sleeps, 0);
 	}
+}
+
+void team_watch(struct team *t, struct team_time *times)
+{
+	if (t)
+		t->times = times;
 }
 
 void team_share(int64_t n, int64_t grain, int index, int n_workers, int64_t *begin, int64_t *end)

@@ -28,6 +28,14 @@ int team_size(const struct team *t);
  * Allocates nothing. A NULL team runs fn(context, 0, 1). */
 void team_run(struct team *t, team_fn *fn, void *context);
 
+/* When a worker began its share of a run and when it was done (clock_s). On a line of its own: workers write at once. */
+struct team_time {
+	_Alignas(64) double began, ended;
+};
+
+/* From here on runs of more than one worker write times[team_size]; NULL: no more. Between runs. */
+void team_watch(struct team *t, struct team_time *times);
+
 /* The share [*begin, *end) of worker `index` when n items are cut into n_workers nearly equal runs whose
  * borders are multiples of `grain` (the last run takes the rest). */
 void team_share(int64_t n, int64_t grain, int index, int n_workers, int64_t *begin, int64_t *end);

@@ -1,5 +1,6 @@
 /* bench.c - how fast the model runs on this machine, and how fast its memory and its arithmetic would let it run. */
 #include "bench_gpu.h"
+#include "bench_profile.h"
 #include "step.h"
 
 #include "base/clock.h"
@@ -43,6 +44,7 @@ struct bench {
 	int32_t seqs[ENGINE_MAX_BATCH];
 	int64_t n_seqs;
 	int32_t ids[ENGINE_MAX_BATCH];
+	struct sample_params params;
 };
 
 /* Adds tokens of a sequence, the first n_prompt of which are a prompt, to the step; its pages are reserved. */
@@ -79,12 +81,20 @@ static int32_t random_id(const struct vb_engine *e, int64_t i)
 	return (int32_t)(rng_u32(1, RNG_TEST, 0, (uint32_t)i) % (uint32_t)program_n_vocab(e->setup.program));
 }
 
-static const struct sample_params greedy = { .top_p = 1, .repetition_penalty = 1 };
+static struct sample_params params_of(const struct vb_bench_spec *spec)
+{
+	const struct vb_sampling *s = spec->sampling;
+	if (!s)
+		return (struct sample_params){ .top_p = 1, .repetition_penalty = 1 };
+	return (struct sample_params){ .temperature = s->temperature, .top_p = s->top_p, .min_p = s->min_p, .top_k = s->top_k,
+				       .repetition_penalty = 1, .seed = s->seed };
+}
 
 /* The row behind token `row` of the step, and where the chosen token goes. */
-static struct sample_wish wish_of(int64_t row, int32_t *id)
+static struct sample_wish wish_of(const struct bench *b, int64_t row, int32_t *id)
 {
-	return (struct sample_wish){ .row = (int32_t)row, .params = &greedy, .owner = id };
+	return (struct sample_wish){ .row = (int32_t)row, .params = &b->params, .position = b->s->depth + row,
+				     .want_logprob = b->s->logprobs, .owner = id };
 }
 
 static void keep_id(void *user, const struct sample_wish *wish, const struct sample_choice *choice)
@@ -94,8 +104,10 @@ static void keep_id(void *user, const struct sample_wish *wish, const struct sam
 	*(int32_t *)wish->owner = choice->id < 0 ? 0 : choice->id;
 }
 
-static int bench_prefill(struct vb_engine *e, const struct vb_bench_spec *s, double *tok_s, double *first_s)
+static int bench_prefill(struct bench *b, double *tok_s, double *first_s)
 {
+	struct vb_engine *e = b->e;
+	const struct vb_bench_spec *s = b->s;
 	int64_t chunk = e->setup.chunk < s->prompt_tokens ? e->setup.chunk : s->prompt_tokens;
 	int32_t *prompt = mem_alloc((size_t)chunk * sizeof *prompt);
 	if (!prompt)
@@ -113,7 +125,7 @@ static int bench_prefill(struct vb_engine *e, const struct vb_bench_spec *s, dou
 		batch_clear(e->batch);
 		add(e, seq, prompt, size, first, s->prompt_tokens);
 		int32_t id;
-		struct sample_wish last = wish_of(size - 1, &id);
+		struct sample_wish last = wish_of(b, size - 1, &id);
 		TRY_TO(out, batch_run(e->batch, e->team, &last, first + size == s->prompt_tokens, keep_id, NULL));
 	}
 	*first_s = clock_s() - start;
@@ -152,7 +164,7 @@ static void fill_step(struct bench *b, int64_t n)
 	struct vb_engine *e = b->e;
 	batch_clear(e->batch);
 	for (int64_t i = 0; i < b->s->batch; i++)
-		e->wishes[i] = wish_of(add(e, b->seqs[i], &b->ids[i], 1, b->s->depth + n, 1), &b->ids[i]);
+		e->wishes[i] = wish_of(b, add(e, b->seqs[i], &b->ids[i], 1, b->s->depth + n, 1), &b->ids[i]);
 }
 
 /* As the engine decodes on a GPU: each step is begun before the one before has ended. */
@@ -252,24 +264,58 @@ static void add_prefill_limit(json_t *o, const struct vb_bench_spec *s, double f
 						 tok_s / limit));
 }
 
+/* A prompt, and as many steps as a repeat has, measured by kind of operation. Sequences to decode are prepared. */
+static int profile_runs(struct bench *b, const struct machine_speed *speed, json_t **out)
+{
+	struct vb_engine *e = b->e;
+	struct profile *f;
+	json_t *prefill = NULL, *steps;
+	double unused, first_s, start;
+	int64_t chunk = e->setup.chunk, n_chunks = (b->s->prompt_tokens + chunk - 1) / chunk;
+	TRY(profile_create(&f, e->team));
+	program_profile(e->setup.program, f);
+	/* The prompt takes a sequence of its own: the cache holds as many as are decoded. */
+	int rc;
+	release_decode(b);
+	TRY_TO(out, bench_prefill(b, &unused, &first_s));
+	prefill = profile_json(f, first_s, n_chunks, speed);
+	TRY_TO(out, prepare_decode(b));
+	profile_clear(f);
+	start = clock_s();
+	TRY_TO(out, decode(b));
+	steps = profile_json(f, clock_s() - start, b->s->decode_tokens, speed);
+	*out = json_pack("{s:o, s:o}", "prefill", prefill, "decode", steps);
+	prefill = NULL; /* taken, in every case */
+	if (!*out)
+		FAIL_TO(out, VB_ENOMEM, "out of memory: JSON");
+out:
+	json_decref(prefill);
+	program_profile(e->setup.program, NULL);
+	profile_destroy(&f);
+	return rc;
+}
+
 int vb_bench_model(struct vb_engine *e, const struct vb_bench_spec *s, char **json)
 {
 	if (!e || !s || !json)
 		FAIL(VB_EINVAL, "invalid call: vb_bench_model: no argument may be NULL");
 	*json = NULL;
 	TRY(check_spec(e, s));
+	if (s->profile && e->gpu)
+		FAIL(VB_EUNSUPPORTED, "unsupported --profile: %s: operations of a GPU are not timed one by one: use --device cpu, or "
+				      "the driver's own tools", e->setup.device);
 	if (!engine_try_drive(e))
 		FAIL(VB_ESTATE, "engine busy: vb_bench_model: wait for the requests to end");
-	struct bench b = { .e = e, .s = s };
+	struct bench b = { .e = e, .s = s, .params = params_of(s) };
 	double prefill[MAX_REPEAT], first[MAX_REPEAT], decode[MAX_REPEAT], bandwidth[MAX_REPEAT], rate[MAX_REPEAT];
 	double idle[MAX_REPEAT], step_bytes = bytes_per_step(e, s), flops = prompt_flops(e, s);
 	int rc;
 	/* A first pass, not counted, reads the weights from the file and warms everything. */
-	TRY_TO(out, bench_prefill(e, s, &prefill[0], &first[0]));
+	TRY_TO(out, bench_prefill(&b, &prefill[0], &first[0]));
 	/* What the machine gives swings with the neighbours: it is measured between the runs that it is compared with. */
 	for (int i = 0; i < s->repeat; i++) {
 		TRY_TO(out, measure_multiply(e, &rate[i]));
-		TRY_TO(out, bench_prefill(e, s, &prefill[i], &first[i]));
+		TRY_TO(out, bench_prefill(&b, &prefill[i], &first[i]));
 	}
 	TRY_TO(out, prepare_decode(&b));
 	for (int i = 0; i < s->repeat; i++) {
@@ -286,7 +332,18 @@ int vb_bench_model(struct vb_engine *e, const struct vb_bench_spec *s, char **js
 			      spread_json(spread_of(first, s->repeat)), "decode_tok_s", spread_json(d), "limit",
 			      "memory_read_gb_s", read / 1e9, "bytes_per_step", step_bytes, "decode_tok_s", limit,
 			      "decode_fraction", d.median / limit);
-	add_prefill_limit(o, s, spread_of(rate, s->repeat).median, flops, spread_of(prefill, s->repeat).median);
+	const struct machine_speed speed = { read, spread_of(rate, s->repeat).median };
+	add_prefill_limit(o, s, speed.flops_s, flops, spread_of(prefill, s->repeat).median);
+	if (o && s->profile) {
+		json_t *profile = NULL;
+		rc = profile_runs(&b, &speed, &profile);
+		if (rc == VB_OK && json_object_set_new(o, "profile", profile) != 0)
+			rc = status_fail(VB_ENOMEM, __FILE__, __LINE__, "out of memory: JSON");
+		if (rc != VB_OK) {
+			json_decref(o);
+			goto out;
+		}
+	}
 	if (o && e->gpu && json_object_set_new(o, "gpu_idle", spread_json(spread_of(idle, s->repeat))) != 0)
 		FAIL_TO(out, VB_ENOMEM, "out of memory: JSON");
 	*json = o ? json_text(o) : NULL;

@@ -20,6 +20,7 @@
 #include "kernels/ops/attention.h"
 #include "kernels/ops/glu.h"
 #include "kernels/ops/rope_table.h"
+#include "ops/profile.h"
 #include "ops/registry.h"
 #include "ops/sampling.h"
 
@@ -261,6 +262,9 @@ void program_graphs(const struct program *p, struct program_graphs *out);
 double program_gpu_busy_s(const struct program *p);
 /* Whether a step can be begun before the last one ends. */
 bool program_can_run_ahead(const struct program *p, const struct step *step);
+
+/* Steps from here on are measured into *f, which the caller keeps; NULL: no more. Not on a GPU. */
+void program_profile(struct program *p, struct profile *f);
 
 /* The parts of a step, for tests: all layers, ... */
 void program_run(struct program *p, struct team *team, const struct step *step);

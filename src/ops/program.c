@@ -465,10 +465,14 @@ uint64_t program_buffer_bytes(const struct program *p, const struct buffer *b)
 	return (uint64_t)rows * (uint64_t)b->width * dtype_bytes(b->type);
 }
 
+uint64_t program_token_bytes(const struct program *p, const struct cache_spec *c)
+{
+	return (uint64_t)(c->n_kv_heads * (c->head_dim + c->v_head_dim)) * dtype_bytes(p->config.compute);
+}
+
 void program_memory(const struct program *p, struct program_memory *out)
 {
 	*out = (struct program_memory){ 0 };
-	size_t element = dtype_bytes(p->config.compute);
 	for (int64_t i = 0; i < p->n_weights; i++) {
 		const struct weight *w = &p->weights[i];
 		out->weights += (uint64_t)w->spec.rows * (uint64_t)w->spec.cols * dtype_bytes(w->type);
@@ -488,7 +492,7 @@ void program_memory(const struct program *p, struct program_memory *out)
 		out->activations += program_buffer_bytes(p, &p->buffers[i]);
 	for (int64_t i = 0; i < p->n_caches; i++) {
 		const struct cache_spec *c = &p->caches[i].spec;
-		uint64_t bytes = (uint64_t)(c->n_kv_heads * (c->head_dim + c->v_head_dim)) * element;
+		uint64_t bytes = program_token_bytes(p, c);
 		out->kv_per_token += bytes;
 		out->group_kv_per_token[p->caches[i].group] += bytes;
 	}

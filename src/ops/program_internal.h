@@ -146,6 +146,7 @@ struct program {
 	int64_t group_window[PROGRAM_MAX_GROUPS];
 	struct kept *kept;
 	struct chooser chooser;
+	struct profile *profile;  /* NULL: nobody measures */
 	struct gpu *gpu;          /* NULL: runs on the CPU */
 	struct program_cuda *cuda; /* program_cuda.c, once something is on the GPU */
 };
@@ -153,6 +154,8 @@ struct program {
 /* program.c */
 struct attention_limits program_plan_limits(const struct program *p);
 uint64_t program_buffer_bytes(const struct program *p, const struct buffer *b);
+/* A token's keys and values in one cache. */
+uint64_t program_token_bytes(const struct program *p, const struct cache_spec *c);
 
 /* program_weights.c: where a weight's elements come from: a tensor (data), or the generator. */
 struct weight_source {

@@ -235,15 +235,104 @@ static void run_attention(const struct call *c, struct team *team)
 	attention_plan_run(p->plans[c->op->u.attention.plan].plan, team, &a);
 }
 
+/* ---- Measuring ---- */
+
+static double attention_flops(const struct call *c)
+{
+	const struct attention_op *o = &c->op->u.attention.op;
+	const struct cache_spec *s = &c->p->caches[o->cache].spec;
+	double keys = 0;
+	for (int64_t i = 0; i < c->step->n_seqs; i++) {
+		int64_t n = c->step->q_begin[i + 1] - c->step->q_begin[i];
+		for (int64_t q = 0; q < n; q++) {
+			int64_t begin, end;
+			attention_visible(c->step->kv_len[i] - n + q, s->window, &begin, &end);
+			keys += (double)(end - begin);
+		}
+	}
+	return 2 * keys * (double)(o->n_heads * (s->head_dim + s->v_head_dim));
+}
+
+/* Each key and value that is in sight, once. */
+static double attention_bytes(const struct call *c)
+{
+	const struct cache_spec *s = &c->p->caches[c->op->u.attention.op.cache].spec;
+	double keys = 0;
+	for (int64_t i = 0; i < c->step->n_seqs; i++) {
+		int64_t first = c->step->kv_len[i] - (c->step->q_begin[i + 1] - c->step->q_begin[i]), begin, unused;
+		attention_visible(first, s->window, &begin, &unused);
+		keys += (double)(c->step->kv_len[i] - begin);
+	}
+	return keys * (double)program_token_bytes(c->p, s);
+}
+
+static double linear_bytes(const struct call *c)
+{
+	const struct linear_op *l = &c->op->u.linear.op;
+	double bytes = 0;
+	for (int i = 0; i < l->n_parts; i++)
+		bytes += (double)(l->parts[i].n_rows * l->k) * (double)dtype_bytes(c->p->weights[l->parts[i].weight].type);
+	return bytes;
+}
+
+/* Tells the profile of an operation that is done: bytes that it read and wrote. */
+static void measured(const struct call *c)
+{
+	struct profile *f = c->p->profile;
+	const struct op *op = c->op;
+	double t = (double)c->t, element = (double)dtype_bytes(c->p->config.compute);
+	switch (op->kind) {
+	case OP_LINEAR:
+		profile_end(f, PROFILE_LINEAR, linear_bytes(c), 2 * t * (double)(op->u.linear.n_rows * op->u.linear.op.k));
+		break;
+	case OP_ATTENTION:
+		profile_end(f, PROFILE_ATTENTION, attention_bytes(c), attention_flops(c));
+		break;
+	case OP_RMS_NORM: {
+		double values = t * (double)(op->u.norm.op.groups * op->u.norm.op.d);
+		double sum = op->u.norm.op.delta.buffer == NO_ID ? 0 : 8; /* delta read, x written */
+		profile_end(f, PROFILE_NORM, values * (4 + sum + (double)dtype_bytes(c->p->buffers[op->u.norm.op.out.buffer].type)), 0);
+		break;
+	}
+	case OP_ROPE_CACHE: {
+		const struct cache_spec *s = &c->p->caches[op->u.rope_cache.op.cache].spec;
+		double q = (double)width_of(c->p, op->u.rope_cache.op.q_out) * (4 + element);
+		double kv = (double)(s->n_kv_heads * (s->head_dim + s->v_head_dim)) * 4 + (double)program_token_bytes(c->p, s);
+		profile_end(f, PROFILE_ROPE, t * (q + kv), 0);
+		break;
+	}
+	case OP_ROPE_TABLE:
+		profile_end(f, PROFILE_ROPE, t * 4 * (double)op->u.rope_table.params.rotary_dim, 0);
+		break;
+	case OP_GLU:
+		profile_end(f, PROFILE_GLU, t * (double)op->u.glu.d * (8 + (double)dtype_bytes(c->p->buffers[op->u.glu.out].type)), 0);
+		break;
+	case OP_EMBED: {
+		const struct weight *w = &c->p->weights[op->u.embed.weight];
+		profile_end(f, PROFILE_EMBED, t * (double)w->spec.cols * ((double)dtype_bytes(w->type) + 4), 0);
+		break;
+	}
+	case OP_GATHER:
+		profile_end(f, PROFILE_EMBED, t * (double)op->u.gather.width * (op->u.gather.delta == NO_ID ? 8 : 12), 0);
+		break;
+	case OP_SOFTCAP:
+		profile_end(f, PROFILE_SOFTCAP, t * (double)op->u.softcap.width * 8, 0);
+		break;
+	}
+}
+
 static void run_ops(struct program *p, struct team *team, int64_t begin, int64_t end, const struct step *step,
 		    int64_t t, const int32_t *rows)
 {
 	for (int64_t i = begin; i < end; i++) {
 		struct call c = { p, &p->ops[i], step, t, rows };
+		profile_begin(p->profile);
 		if (c.op->kind == OP_ATTENTION)
 			run_attention(&c, team);
 		else
 			team_run(work_of(&c) < INLINE_ELEMENTS ? NULL : team, worker, &c);
+		if (p->profile)
+			measured(&c);
 	}
 }
 
@@ -255,8 +344,10 @@ void program_run(struct program *p, struct team *team, const struct step *step)
 		CHECK(program_cuda_layers(p, step) == VB_OK);
 		return;
 	}
+	profile_begin(p->profile);
 	for (int64_t i = 0; i < p->n_plans; i++)
 		CHECK(attention_plan_update(p->plans[i].plan, step->n_seqs, step->q_begin, step->kv_len) == VB_OK);
+	profile_end(p->profile, PROFILE_PLAN, 0, 0);
 	run_ops(p, team, 0, p->n_body, step, step->n_tokens, NULL);
 }
 
@@ -310,11 +401,20 @@ int program_step(struct program *p, struct team *team, const struct step *step, 
 		int64_t count = n - done < p->config.max_rows ? n - done : p->config.max_rows;
 		for (int64_t i = 0; i < count; i++)
 			rows[i] = wishes[done + i].row;
-		choose_rows(p, team, wishes + done, count, program_head(p, team, rows, count));
+		const float *logits = program_head(p, team, rows, count);
+		profile_begin(p->profile);
+		choose_rows(p, team, wishes + done, count, logits);
+		profile_end(p->profile, PROFILE_SAMPLE, (double)(count * p->n_vocab) * sizeof *logits, 0);
 		for (int64_t i = 0; i < count; i++, done++)
 			take(user, &wishes[done], &p->chooser.choices[i]);
 	}
 	return VB_OK;
+}
+
+void program_profile(struct program *p, struct profile *f)
+{
+	CHECK(!p->gpu);
+	p->profile = f;
 }
 
 void program_fill_caches(struct program *p)

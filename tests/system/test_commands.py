@@ -129,6 +129,7 @@ def test_bench_model(verbatim, demo):
         layer = 256 * (256 + 2 * 64) + 256 * 256 + 3 * 256 * 512
         flops = 2 * (20 * 6 * layer + 256 * 3072) + 2 * 2 * 6 * (20 * 21 / 2) * 8 * 32
         assert limit["flops_per_prompt"] == flops
+        assert "profile" not in row
         assert limit["prefill_tok_s"] == pytest.approx(20 * limit["matrix_gflop_s"] * 1e9 / flops)
         assert limit["prefill_fraction"] == pytest.approx(row["prefill_tok_s"]["median"] / limit["prefill_tok_s"])
         rows_s = limit["memory_read_gb_s"] * 1e9 / limit["bytes_per_step"] * row["batch"]
@@ -136,6 +137,27 @@ def test_bench_model(verbatim, demo):
         assert limit["decode_fraction"] == pytest.approx(row["decode_tok_s"]["median"] / rows_s)
     text = verbatim(*args).stdout
     assert "median" in text and "minimum" in text and "maximum" in text and "%" in text
+
+
+def test_bench_profile(verbatim, demo):
+    args = ["bench", demo, "--prompt-tokens", 40, "--prefill-chunk", 16, "--decode-tokens", 4, "--repeat", 1, "--batch", 2, "--depth", 16,
+            "--temperature", 0.8, "--top-p", 0.9, "--logprobs", 0, "--profile"]
+    row, = answer(verbatim(*args, "--json"))["results"]
+    layer = 256 * (256 + 2 * 64) + 256 * 256 + 3 * 256 * 512
+    for way, steps, tokens in ("prefill", 3, 40), ("decode", 4, 8):
+        p = row["profile"][way]
+        kind = {k["kind"]: k for k in p["kinds"]}
+        assert p["steps"] == steps and set(kind) >= {"linear", "attention", "norm", "rope", "glu", "embed", "sample", "waiting", "other"}
+        assert sum(k["share"] for k in kind.values()) == pytest.approx(1, abs=0.01)
+        assert sum(k["ms"] for k in kind.values()) == pytest.approx(p["step_ms"], rel=0.01)
+        head = 256 * 3072 * (1 if way == "prefill" else 8)
+        assert kind["linear"]["flops"] * steps == pytest.approx(2 * (tokens * 6 * layer + head))
+        # Steps of 16, 16 and 8 tokens; two sequences behind a depth of 16. Each reads its keys and values once, 2 heads of 32.
+        keys = 16 + 32 + 40 if way == "prefill" else 2 * (17 + 18 + 19 + 20)
+        assert kind["attention"]["bytes"] * steps == pytest.approx(6 * keys * 2 * 64 * 2)
+    text = verbatim(*args).stdout
+    assert "prefill: 3 steps" in text and "decode, batch 2: 4 steps" in text and "attention" in text and "waiting" in text
+    assert "--profile is for plain decoding" in verbatim("bench", demo, "--speculate", "ngram", "--profile").stderr
 
 
 REPEATS = "The fox ran to the red house. The fox ran to the red house. The fox ran to"

@@ -659,7 +659,7 @@ static void test_bad_benchmarks(void **state)
 	(void)state;
 	struct vb_options o = small_options();
 	struct vb_engine *e = open_engine(golden(plain), &o);
-	struct vb_bench_spec base = { sizeof base, 8, 4, 1, 0, 1 }, s;
+	struct vb_bench_spec base = { .size = sizeof base, .prompt_tokens = 8, .decode_tokens = 4, .batch = 1, .repeat = 1 }, s;
 	char *json = NULL;
 	need_failure(vb_bench_model(NULL, &base, &json), VB_EINVAL, WORDS("vb_bench_model"));
 	need_failure(vb_bench_model(e, NULL, &json), VB_EINVAL, WORDS("vb_bench_model"));

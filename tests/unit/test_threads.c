@@ -54,6 +54,31 @@ static void test_every_item_once(void **state)
 	check_sum(NULL, 100);
 }
 
+static void sleep_by_index(void *context, int index, int n_workers)
+{
+	(void)context, (void)n_workers;
+	usleep(index ? 20000 : 1000);
+}
+
+static void test_times_of_a_run(void **state)
+{
+	(void)state;
+	struct team *t;
+	struct team_time times[2] = { 0 };
+	assert_int_equal(team_create(&t, 2), VB_OK);
+	team_watch(t, times);
+	team_run(t, sleep_by_index, NULL);
+	assert_true(times[0].ended - times[0].began >= 0.001);
+	assert_true(times[1].ended - times[1].began >= 0.020);
+	assert_true(times[1].ended > times[0].began && times[0].began > 0);
+	struct team_time before = times[1];
+	team_watch(t, NULL);
+	team_run(t, sleep_by_index, NULL);
+	assert_memory_equal(&before, &times[1], sizeof before);
+	team_destroy(&t);
+	team_watch(NULL, times);
+}
+
 static void test_refusals(void **state)
 {
 	(void)state;
@@ -71,6 +96,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_item_once),
+		cmocka_unit_test(test_times_of_a_run),
 		cmocka_unit_test(test_refusals),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
