@@ -4,6 +4,12 @@
 set -eu
 out=$1 cuda=$2 archs=$3
 shift 3
+
+# Machine code names each of its kernels in a section .nv.info.NAME.
+kernels_of() {
+	LC_ALL=C grep -a -o '\.nv\.info\.[A-Za-z0-9_]*' "$1" | sed 's/^\.nv\.info\.//' | LC_ALL=C sort -u
+}
+
 {
 	echo '/* Written by kernels/cuda/embed.sh. */'
 	echo '#include "hw/images.h"'
@@ -23,6 +29,26 @@ shift 3
 		i=$((i + 1))
 	done
 	echo '	{ NULL, NULL, NULL },'
+	echo '};'
+	echo 'const struct image_kernel image_kernels[] = {'
+	i=0 all=
+	for pair in "$@"; do
+		kernels=$(kernels_of "${pair#*=}")
+		if [ -z "$kernels" ]; then
+			echo "embed.sh: no kernel found in ${pair#*=}: is there machine code in it (-Dgpu_archs)?" >&2
+			exit 1
+		fi
+		for kernel in $kernels; do
+			case " $all " in *" $kernel "*)
+				echo "embed.sh: kernel $kernel stands in two files, the second is ${pair%%=*}" >&2
+				exit 1
+			esac
+			all="$all $kernel"
+			echo "	{ \"$kernel\", $i },"
+		done
+		i=$((i + 1))
+	done
+	echo '	{ NULL, 0 },'
 	echo '};'
 	if [ $# = 0 ]; then
 		echo 'const struct hw_image image_built = { .present = false };'

@@ -344,17 +344,15 @@ void gpu_fill(struct gpu *g, void *device, unsigned char byte, size_t bytes)
 
 static int find_function(struct gpu *g, const char *name, struct cu_function **out)
 {
-	for (int i = 0; i < g->n_modules; i++) {
-		cu_result rc = g->d.cuModuleGetFunction(out, g->modules[i], name);
-		if (rc == CU_OK)
-			return VB_OK;
-		char call[128];
-		snprintf(call, sizeof call, "cuModuleGetFunction of %.80s", name);
-		if (rc != CU_NOT_FOUND)
-			return gpu_failure(g, VB_EDEVICE, rc, call);
-	}
-	FAIL(VB_EUNSUPPORTED, "no GPU kernel %s: GPU %d (%.64s): the program does not carry it", name, g->index,
-	     g->facts.name);
+	const struct image_kernel *k = image_kernels;
+	while (k->name && strcmp(k->name, name) != 0)
+		k++;
+	if (!k->name)
+		FAIL(VB_EUNSUPPORTED, "no GPU kernel %s: GPU %d (%.64s): the program does not carry it", name, g->index,
+		     g->facts.name);
+	char call[128];
+	snprintf(call, sizeof call, "cuModuleGetFunction of %.80s", name);
+	return gpu_failure(g, VB_EDEVICE, g->d.cuModuleGetFunction(out, g->modules[k->file], name), call);
 }
 
 static int size_function(struct gpu *g, struct cu_function *f, const char *name, uint32_t shared_memory,

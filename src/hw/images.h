@@ -11,6 +11,14 @@ struct image_file {
 };
 
 extern const struct image_file image_files[]; /* the last one's name is NULL */
+
+/* Which file has a kernel: by this table it is found without asking the driver about files that do not have it. */
+struct image_kernel {
+	const char *name;
+	int file; /* index in image_files */
+};
+
+extern const struct image_kernel image_kernels[]; /* the last one's name is NULL */
 /* What all of them hold: image_built.present is false where the program was built without nvcc. */
 extern const struct hw_image image_built;
 /* Why it is, in words: "built without nvcc". */

@@ -22,6 +22,7 @@ static unsigned char first[64] = "fake: nothing_here", second[64];
 const struct image_file image_files[] = {
 	{ "first", first, first + sizeof first }, { "second", second, second + sizeof second }, { NULL, NULL, NULL },
 };
+const struct image_kernel image_kernels[] = { { "nothing_here", 0 }, { "double_it", 1 }, { NULL, 0 } };
 const struct hw_image image_built = {
 	.present = true, .cuda = { 13, 0 }, .n_sass = 2, .sass = { { 8, 0 }, { 9, 0 } }, .has_ptx = true, .ptx = { 8, 0 },
 	.only_portable = true,
