@@ -116,16 +116,18 @@ static void tile_f16(const struct linear_args *a, int64_t n, int64_t t, int rows
 	tile_any(a, n, t, rows, tokens, DTYPE_F16, DTYPE_F16, fetch);
 }
 
-const char *linear_avx2_refuse(const struct linear_request *r)
+static const char *refuse(const struct linear_request *r)
 {
 	return linear_refuse_any(r);
 }
 
-void linear_avx2(const struct linear_args *a, int64_t n_begin, int64_t n_end)
+static void run(const struct linear_args *a, int64_t n_begin, int64_t n_end)
 {
 	linear_tile_fn *widening = a->w_type == DTYPE_BF16 ? tile_f32_bf16
 				 : a->w_type == DTYPE_F16  ? tile_f32_f16
 							   : tile_f32;
-	linear_tile_fn *run = a->x_type == DTYPE_BF16 ? tile_bf16 : a->x_type == DTYPE_F16 ? tile_f16 : widening;
-	linear_walk(a, n_begin, n_end, ROWS, TOKENS, run);
+	linear_tile_fn *tile_fn = a->x_type == DTYPE_BF16 ? tile_bf16 : a->x_type == DTYPE_F16 ? tile_f16 : widening;
+	linear_walk(a, n_begin, n_end, ROWS, TOKENS, tile_fn);
 }
+
+const struct linear_kernel linear_avx2 = { .run = run, .refuse = refuse, .panel = 16 };

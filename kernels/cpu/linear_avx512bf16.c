@@ -88,14 +88,16 @@ static void tile_any(const struct linear_args *a, int64_t n, int64_t t, int rows
 		tile_rows(a, n, t, ROWS, tokens, FETCH_NONE);
 }
 
-const char *linear_avx512bf16_refuse(const struct linear_request *r)
+static const char *refuse(const struct linear_request *r)
 {
 	if (r->x_type != DTYPE_BF16 || r->w_type != DTYPE_BF16)
 		return "multiplies bf16 by bf16 only";
 	return linear_refuse_any(r);
 }
 
-void linear_avx512bf16(const struct linear_args *a, int64_t n_begin, int64_t n_end)
+static void run(const struct linear_args *a, int64_t n_begin, int64_t n_end)
 {
 	linear_walk(a, n_begin, n_end, ROWS, TOKENS, tile_any);
 }
+
+const struct linear_kernel linear_avx512bf16 = { .run = run, .refuse = refuse, .panel = 16 };

@@ -206,7 +206,7 @@ static void enqueue_linear(struct gpu_bench *b, void *context, int i)
 
 int gpu_bench_linear(struct gpu_bench *b, int64_t m, int64_t n, int64_t k, enum dtype type, int repeat, json_t **out)
 {
-	struct linear_request r = { type, type, n, k };
+	struct linear_request r = { .x_type = type, .w_type = type, .n = n, .k = k };
 	struct linear_runs l = { .args = { .t = m, .n = n, .k = k, .x_stride = k, .y_stride = n, .x_type = type,
 					   .w_type = type } };
 	struct pick pick;

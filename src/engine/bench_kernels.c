@@ -162,10 +162,10 @@ static json_t *linear_json(const struct bench *b, const struct linear_bench *l, 
 static int bench_linear(struct bench *b, struct linear_bench *l, int repeat, char **json)
 {
 	struct linear_args *a = &l->args;
-	const struct linear_request request = { a->x_type, a->w_type, a->n, a->k };
+	const struct linear_request request = { .x_type = a->x_type, .w_type = a->w_type, .n = a->n, .k = a->k };
 	struct pick pick;
 	TRY(linear_pick(b->setup.isa, &request, NULL, &pick));
-	l->fn = linear_kernel(pick.row);
+	l->fn = linear_kernel(pick.row)->run;
 	l->matrix_bytes = a->n * a->k * (int64_t)dtype_bytes(a->w_type);
 	uint64_t room = b->setup.facts.memory / 4 < WORKING_SET ? b->setup.facts.memory / 4 : WORKING_SET;
 	l->n_copies = 1 + (int64_t)(room / (uint64_t)l->matrix_bytes);

@@ -53,7 +53,7 @@ limits_fn *limits_kernel(int row);
 
 extern const struct kernel_set linear_set, linear_cuda_set;
 int linear_pick(uint32_t isa, const struct linear_request *r, const char *forced, struct pick *out);
-linear_fn *linear_kernel(int row);
+const struct linear_kernel *linear_kernel(int row);
 
 extern const struct kernel_set log_softmax_set, log_softmax_cuda_set;
 int log_softmax_pick(uint32_t isa, const struct log_softmax_request *r, const char *forced, struct pick *out);

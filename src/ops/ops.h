@@ -20,6 +20,7 @@
 #include "kernels/ops/attention.h"
 #include "kernels/ops/glu.h"
 #include "kernels/ops/rope_table.h"
+#include "kernels/ops/weight_matrix.h"
 #include "ops/profile.h"
 #include "ops/registry.h"
 #include "ops/sampling.h"
@@ -189,8 +190,24 @@ typedef const struct tensor *weight_find_fn(void *user, const char *name);
 /* Told that a tensor was copied and its mapping is not needed any more. May be NULL. */
 typedef void weight_release_fn(void *user, const struct tensor *t);
 
+/* Where the matrices of linears come from that are quantised. Embeddings stay with dense tensors. */
+struct weight_provider {
+	/* The form in which a matrix will come, known before any is read: leaves *format WEIGHT_DENSE for a tensor's own. */
+	void (*form)(void *user, const struct weight_spec *w, enum weight_format *format, int64_t *group);
+	/* Gives the matrix in that form. `dense` is the tensor of its name as stored, or the drawn matrix, or NULL where there is
+	 * neither. What *out points to is borrowed until `done`. */
+	int (*give)(void *user, struct team *team, const struct weight_spec *w, const struct weight_matrix *dense,
+		    struct weight_matrix *out);
+	/* Told that the matrix was packed and is not read any more; not called for one that kernels read in place. May be NULL. */
+	void (*done)(void *user, const struct weight_spec *w, struct weight_matrix *m);
+	void *user;
+};
+/* On a CPU, before program_pick. Copied. */
+void program_provide(struct program *p, const struct weight_provider *from);
+
 /* Binds each weight to a tensor of its name and shape: mapped memory is used in place where its type is right
- * (the tensors must outlive the program), else converted into memory of the program. */
+ * (the tensors must outlive the program), else converted into memory of the program. Matrices that only linears use are packed
+ * in their kernels' layouts, and their tensors released, where kernels have such. */
 int program_bind(struct program *p, struct team *team, weight_find_fn *find, weight_release_fn *release, void *user);
 /* Draws every weight from the seed, by its name: the same on every device. */
 int program_bind_random(struct program *p, struct team *team, uint64_t seed);

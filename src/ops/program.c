@@ -1,4 +1,5 @@
-/* program.c - declaring a program and choosing its kernels. program_weights.c binds, program_run.c runs. */
+/* program.c - declaring a program and choosing its kernels. program_weights.c binds, program_linear.c has what is linears' own,
+ * program_run.c runs. */
 #include "ops/ops.h"
 
 #include "base/mem.h"
@@ -51,6 +52,10 @@ void program_destroy(struct program **pp)
 	if (!p)
 		return;
 	program_cuda_destroy(p);
+	for (int64_t i = 0; i < p->n_ops; i++)
+		if (p->ops[i].kind == OP_LINEAR)
+			program_linear_free(&p->ops[i]);
+	mem_free_pages(p->scratch, p->scratch_bytes);
 	for (int64_t i = 0; i < p->n_weights; i++) {
 		mem_free((char *)p->weights[i].spec.name);
 		mem_free_pages(p->weights[i].owned, p->weights[i].bytes);
@@ -118,6 +123,8 @@ int32_t program_weight(struct program *p, const struct weight_spec *spec)
 	*w = (struct weight){ .spec = *spec };
 	w->spec.name = name;
 	w->type = spec->use == WEIGHT_VECTOR ? DTYPE_F32 : p->config.compute;
+	w->matrix.n = spec->rows;
+	w->matrix.k = spec->cols;
 	return (int32_t)p->n_weights++;
 }
 
@@ -197,14 +204,14 @@ void program_linear(struct program *p, const struct linear_op *linear)
 	CHECK(linear->n_parts >= 1 && linear->n_parts <= LINEAR_MAX_PARTS);
 	size_t bytes = (size_t)linear->n_parts * sizeof *linear->parts;
 	struct linear_part *parts = program_keep(p, bytes);
-	linear_fn **fn = program_keep(p, (size_t)linear->n_parts * sizeof *fn);
+	struct linear_state *state = program_keep(p, (size_t)linear->n_parts * sizeof *state);
 	struct op *op = append(p, OP_LINEAR, linear->layer);
-	if (!op || !parts || !fn)
+	if (!op || !parts || !state)
 		return;
 	memcpy(parts, linear->parts, bytes);
 	op->u.linear.op = *linear;
 	op->u.linear.op.parts = parts;
-	op->u.linear.fn = fn;
+	op->u.linear.state = state;
 	for (int i = 0; i < linear->n_parts; i++)
 		op->u.linear.n_rows += parts[i].n_rows;
 }
@@ -313,23 +320,6 @@ static int pick_attention(struct program *p, struct op *op)
 	return VB_OK;
 }
 
-static int pick_linear(struct program *p, struct op *op)
-{
-	const struct linear_op *l = &op->u.linear.op;
-	/* From the last part to the first, so that the first part's choice is the one that is shown. */
-	for (int i = l->n_parts - 1; i >= 0; i--) {
-		struct linear_request r = {
-			.x_type = p->config.compute, .w_type = p->weights[l->parts[i].weight].type,
-			.n = l->parts[i].n_rows, .k = l->k,
-		};
-		snprintf(op->what, sizeof op->what, "%s x %s, %lld x %lld", dtype_name(r.x_type),
-			 dtype_name(r.w_type), (long long)op->u.linear.n_rows, (long long)r.k);
-		TRY(linear_pick(p->config.isa, &r, NULL, &op->pick));
-		op->u.linear.fn[i] = p->config.isa & ISA_CUDA ? NULL : linear_kernel(op->pick.row);
-	}
-	return VB_OK;
-}
-
 static int pick_op(struct program *p, struct op *op)
 {
 	uint32_t isa = p->config.isa;
@@ -359,7 +349,7 @@ static int pick_op(struct program *p, struct op *op)
 		return VB_OK;
 	}
 	case OP_LINEAR:
-		return pick_linear(p, op);
+		return program_linear_pick(p, op);
 	case OP_ROPE_CACHE: {
 		const struct rope_cache_op *o = &op->u.rope_cache.op;
 		const struct cache_spec *c = &p->caches[o->cache].spec;
@@ -399,6 +389,12 @@ static const char *const op_names[] = {
 	[OP_LINEAR] = "linear",         [OP_ROPE_CACHE] = "rope_cache", [OP_ATTENTION] = "attention",
 	[OP_GLU] = "glu",               [OP_GATHER] = "gather",         [OP_SOFTCAP] = "softcap",
 };
+
+void program_provide(struct program *p, const struct weight_provider *from)
+{
+	CHECK(!p->picked && !(p->config.isa & ISA_CUDA));
+	p->provider = *from;
+}
 
 int program_pick(struct program *p)
 {
@@ -473,19 +469,20 @@ uint64_t program_token_bytes(const struct program *p, const struct cache_spec *c
 void program_memory(const struct program *p, struct program_memory *out)
 {
 	*out = (struct program_memory){ 0 };
-	for (int64_t i = 0; i < p->n_weights; i++) {
-		const struct weight *w = &p->weights[i];
-		out->weights += (uint64_t)w->spec.rows * (uint64_t)w->spec.cols * dtype_bytes(w->type);
-	}
+	for (int64_t i = 0; i < p->n_weights; i++)
+		if (p->config.isa & ISA_CUDA || program_reads_canonical(p, i))
+			out->weights += weight_canonical_bytes(&p->weights[i]);
 	for (int64_t i = 0; i < p->n_ops; i++) {
 		const struct op *op = &p->ops[i];
 		if (op->kind != OP_LINEAR)
 			continue;
 		for (int j = 0; j < op->u.linear.op.n_parts; j++) {
 			const struct linear_part *part = &op->u.linear.op.parts[j];
-			uint64_t products = (uint64_t)(part->n_rows * op->u.linear.op.k);
-			out->weights_per_token += products * dtype_bytes(p->weights[part->weight].type);
-			*(i < p->n_body ? &out->body_products : &out->head_products) += products;
+			const struct linear_state *s = &op->u.linear.state[j];
+			out->weights_per_token += s->bytes;
+			if (s->kernel && s->kernel->pack)
+				out->weights += s->bytes;
+			*(i < p->n_body ? &out->body_products : &out->head_products) += (uint64_t)(part->n_rows * op->u.linear.op.k);
 		}
 	}
 	for (int64_t i = 0; i < p->n_buffers; i++)
@@ -503,7 +500,7 @@ void program_memory(const struct program *p, struct program_memory *out)
 	struct attention_limits limits = program_plan_limits(p);
 	for (int64_t i = 0; i < p->n_plans; i++)
 		out->workspace += (uint64_t)attention_plan_bytes_for(&p->plans[i].request, &limits);
-	out->workspace += chooser_bytes(p);
+	out->workspace += chooser_bytes(p) + program_linear_scratch(p);
 }
 
 int program_n_groups(const struct program *p)
@@ -547,6 +544,10 @@ int program_allocate(struct program *p, const int64_t *n_pages)
 		struct shared_plan *s = &p->plans[i];
 		TRY(attention_plan_create(&s->plan, &s->request, s->row, &limits));
 	}
+	p->scratch_bytes = program_linear_scratch(p);
+	p->scratch = mem_pages(p->scratch_bytes);
+	if (!p->scratch)
+		return VB_ENOMEM;
 	TRY(chooser_create(p));
 	p->allocated = true;
 	return VB_OK;

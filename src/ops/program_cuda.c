@@ -135,7 +135,7 @@ static int find_op(struct program *p, const struct op *op, struct op_cuda *o)
 		return rms_norm_cuda_find(g, row, &r, &o->u.norm);
 	}
 	case OP_LINEAR: {
-		struct linear_request r = { compute, compute, op->u.linear.n_rows, op->u.linear.op.k };
+		struct linear_request r = { .x_type = compute, .w_type = compute, .n = op->u.linear.n_rows, .k = op->u.linear.op.k };
 		return linear_cuda_find(g, row, &r, &o->u.linear);
 	}
 	case OP_ROPE_CACHE: {

@@ -19,9 +19,24 @@
 struct weight {
 	struct weight_spec spec; /* name owned */
 	enum dtype type;         /* of data; known from program_pick on, final from binding on */
-	const void *data;        /* mapped by somebody else, or owned */
+	/* The canonical face of a dense one: mapped by somebody else, or owned; NULL once nobody reads it any more. */
+	const void *data;
 	void *owned;
 	uint64_t bytes;
+	/* A matrix of linears: its format and group from declaring on, its pointers while linears are packed from it or read it. */
+	struct weight_matrix matrix;
+	const struct tensor *tensor; /* that it came from; NULL: drawn, or given back */
+	bool given;                  /* matrix is the provider's, to be given back */
+};
+
+/* How a part of a linear is computed. */
+struct linear_state {
+	const struct linear_kernel *kernel;
+	struct weight_matrix matrix; /* the part's rows */
+	void *packed;                /* owned; NULL where the kernel reads the canonical matrix */
+	uint64_t bytes;              /* of the weights in the form in which they are read */
+	int64_t scratch_at;          /* of its activations in the program's scratch */
+	bool prepares;               /* false: an earlier part has prepared the same */
 };
 
 struct buffer {
@@ -81,7 +96,7 @@ struct op {
 		struct {
 			struct linear_op op; /* parts owned by the program */
 			int64_t n_rows;      /* of all parts */
-			linear_fn **fn;      /* one a part: their stored types may differ */
+			struct linear_state *state; /* one a part: their types and formats may differ */
 		} linear;
 		struct {
 			struct rope_cache_op op;
@@ -146,6 +161,9 @@ struct program {
 	int64_t group_window[PROGRAM_MAX_GROUPS];
 	struct kept *kept;
 	struct chooser chooser;
+	struct weight_provider provider; /* give NULL: none */
+	void *scratch;                   /* linears' prepared activations */
+	uint64_t scratch_bytes;
 	struct profile *profile;  /* NULL: nobody measures */
 	struct gpu *gpu;          /* NULL: runs on the CPU */
 	struct program_cuda *cuda; /* program_cuda.c, once something is on the GPU */
@@ -157,6 +175,16 @@ uint64_t program_buffer_bytes(const struct program *p, const struct buffer *b);
 /* A token's keys and values in one cache. */
 uint64_t program_token_bytes(const struct program *p, const struct cache_spec *c);
 
+/* program_linear.c */
+int program_linear_pick(struct program *p, struct op *op);
+/* Bytes of scratch that the linears of the program need. */
+uint64_t program_linear_scratch(const struct program *p);
+/* The canonical matrices of all parts are there: packs them, in shares like those of running. */
+int program_linear_pack(struct program *p, struct team *team, struct op *op);
+void program_linear_free(struct op *op);
+/* One linear on t tokens. */
+void program_linear_run(struct program *p, struct team *team, const struct op *op, int64_t t);
+
 /* program_weights.c: where a weight's elements come from: a tensor (data), or the generator. */
 struct weight_source {
 	enum dtype to, from;
@@ -165,6 +193,10 @@ struct weight_source {
 	float low, step; /* value = low + step * u for u of 16 bits */
 };
 int weight_check(const struct weight *w, const struct tensor *t);
+/* Whether weight i stays in its canonical form: something else than packed linears reads it. */
+bool program_reads_canonical(const struct program *p, int64_t i);
+/* Bytes of the canonical matrix or vector. */
+uint64_t weight_canonical_bytes(const struct weight *w);
 struct weight_source weight_drawn(const struct weight *w, uint64_t seed);
 /* Elements [first, first + n) in the type `to`, made by the team. */
 void weight_make(const struct weight_source *s, struct team *team, int64_t first, int64_t n, void *out);

@@ -72,34 +72,6 @@ static void run_norm(const struct call *c, int64_t begin, int64_t end)
 	c->op->u.norm.fn(&a, begin, end);
 }
 
-/* Rows of all parts, one after another, are shared as if they were one matrix. */
-static void run_linear(const struct call *c, int64_t begin, int64_t end)
-{
-	const struct program *p = c->p;
-	const struct linear_op *l = &c->op->u.linear.op;
-	int64_t first = 0;
-	for (int i = 0; i < l->n_parts && first < end; i++) {
-		const struct linear_part *part = &l->parts[i];
-		int64_t lo = begin > first ? begin - first : 0;
-		int64_t hi = end - first < part->n_rows ? end - first : part->n_rows;
-		first += part->n_rows;
-		if (lo >= hi)
-			continue;
-		const struct weight *w = &p->weights[part->weight];
-		const char *rows = w->data;
-		const float *bias = part->bias == NO_ID ? NULL : p->weights[part->bias].data;
-		struct linear_args a = {
-			.x = at(p, l->in),
-			.w = rows + (size_t)(part->row_begin * l->k) * dtype_bytes(w->type),
-			.bias = bias ? bias + part->bias_begin : NULL, .y = at(p, part->out), .t = c->t,
-			.n = part->n_rows, .k = l->k, .x_stride = width_of(p, l->in.buffer),
-			.y_stride = width_of(p, part->out.buffer), .x_type = p->buffers[l->in.buffer].type,
-			.w_type = w->type,
-		};
-		c->op->u.linear.fn[i](&a, lo, hi);
-	}
-}
-
 static void run_rope_cache(const struct call *c, int64_t begin, int64_t end)
 {
 	const struct program *p = c->p;
@@ -158,18 +130,11 @@ static void worker(void *context, int index, int n_workers)
 {
 	const struct call *c = context;
 	int64_t begin, end;
-	switch (c->op->kind) {
-	case OP_LINEAR:
-		/* 16 rows of results fill a cache line: two workers never write to one. */
-		team_share(c->op->u.linear.n_rows, 16, index, n_workers, &begin, &end);
-		run_linear(c, begin, end);
-		return;
-	case OP_SOFTCAP:
+	if (c->op->kind == OP_SOFTCAP) {
+		/* 16 results fill a cache line: two workers never write to one. */
 		team_share(c->op->u.softcap.width, 16, index, n_workers, &begin, &end);
 		run_softcap(c, begin, end);
 		return;
-	default:
-		break;
 	}
 	team_share(c->t, 1, index, n_workers, &begin, &end);
 	switch (c->op->kind) {
@@ -198,8 +163,6 @@ static int64_t work_of(const struct call *c)
 {
 	const struct op *op = c->op;
 	switch (op->kind) {
-	case OP_LINEAR:
-		return op->u.linear.n_rows * op->u.linear.op.k;
 	case OP_RMS_NORM:
 		return c->t * op->u.norm.op.groups * op->u.norm.op.d;
 	case OP_GLU:
@@ -268,10 +231,9 @@ static double attention_bytes(const struct call *c)
 
 static double linear_bytes(const struct call *c)
 {
-	const struct linear_op *l = &c->op->u.linear.op;
 	double bytes = 0;
-	for (int i = 0; i < l->n_parts; i++)
-		bytes += (double)(l->parts[i].n_rows * l->k) * (double)dtype_bytes(c->p->weights[l->parts[i].weight].type);
+	for (int i = 0; i < c->op->u.linear.op.n_parts; i++)
+		bytes += (double)c->op->u.linear.state[i].bytes;
 	return bytes;
 }
 
@@ -329,6 +291,8 @@ static void run_ops(struct program *p, struct team *team, int64_t begin, int64_t
 		profile_begin(p->profile);
 		if (c.op->kind == OP_ATTENTION)
 			run_attention(&c, team);
+		else if (c.op->kind == OP_LINEAR)
+			program_linear_run(p, team, c.op, t);
 		else
 			team_run(work_of(&c) < INLINE_ELEMENTS ? NULL : team, worker, &c);
 		if (p->profile)

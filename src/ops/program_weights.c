@@ -123,6 +123,13 @@ static enum dtype used_type(const struct program *p, const struct weight *w, enu
 	return p->config.compute == DTYPE_F32 ? stored : p->config.compute;
 }
 
+uint64_t weight_canonical_bytes(const struct weight *w)
+{
+	if (w->matrix.format != WEIGHT_DENSE)
+		return (uint64_t)weight_bytes(&w->matrix);
+	return (uint64_t)count_of(w) * dtype_bytes(w->type);
+}
+
 static int own(struct weight *w)
 {
 	w->bytes = (uint64_t)count_of(w) * dtype_bytes(w->type);
@@ -134,41 +141,221 @@ static int own(struct weight *w)
 	return VB_OK;
 }
 
+/* ---- Who needs what ---- */
+
+static bool is_part_of(const struct op *op, int64_t weight)
+{
+	for (int i = 0; op->kind == OP_LINEAR && i < op->u.linear.op.n_parts; i++)
+		if (op->u.linear.op.parts[i].weight == weight)
+			return true;
+	return false;
+}
+
+static bool embeds(const struct program *p, int64_t weight)
+{
+	for (int64_t i = 0; i < p->n_ops; i++)
+		if (p->ops[i].kind == OP_EMBED && p->ops[i].u.embed.weight == weight)
+			return true;
+	return false;
+}
+
+bool program_reads_canonical(const struct program *p, int64_t weight)
+{
+	if (p->weights[weight].spec.use == WEIGHT_VECTOR || embeds(p, weight))
+		return true;
+	bool packed = false;
+	for (int64_t i = 0; i < p->n_ops; i++) {
+		const struct op *op = &p->ops[i];
+		for (int j = 0; op->kind == OP_LINEAR && j < op->u.linear.op.n_parts; j++) {
+			const struct linear_state *s = &op->u.linear.state[j];
+			if (op->u.linear.op.parts[j].weight != weight)
+				continue;
+			if (!s->kernel || !s->kernel->pack)
+				return true;
+			packed = true;
+		}
+	}
+	return !packed;
+}
+
+/* ---- Binding ---- */
+
+/* What a program's weights are bound to. */
+struct binding {
+	struct program *p;
+	struct team *team;
+	weight_find_fn *find; /* NULL: drawn from the seed */
+	weight_release_fn *release;
+	void *user;
+	uint64_t seed;
+};
+
+static void give_back(const struct binding *b, struct weight *w)
+{
+	if (w->tensor && b->release)
+		b->release(b->user, w->tensor);
+	w->tensor = NULL;
+}
+
+static int draw_whole(const struct binding *b, struct weight *w)
+{
+	TRY(own(w));
+	struct weight_source source = weight_drawn(w, b->seed);
+	weight_make(&source, b->team, 0, count_of(w), w->owned);
+	return VB_OK;
+}
+
+/* The dense face: data in the type in which it is used. */
+static int bind_dense(const struct binding *b, struct weight *w)
+{
+	if (w->data)
+		return VB_OK;
+	if (!b->find)
+		return draw_whole(b, w);
+	const struct tensor *t = b->find(b->user, w->spec.name);
+	TRY(weight_check(w, t));
+	w->type = used_type(b->p, w, t->type);
+	w->tensor = t;
+	/* Kernels read whole elements: data that lies askew in its file is copied straight. */
+	bool aligned = (uintptr_t)t->data % dtype_bytes(t->type) == 0;
+	if (w->type == t->type && aligned) {
+		w->data = t->data;
+		return VB_OK;
+	}
+	TRY(own(w));
+	if (w->type == t->type) {
+		memcpy(w->owned, t->data, w->bytes);
+	} else {
+		/* Askew and of another type is not worth a path of its own. */
+		if (!aligned)
+			FAIL(VB_EUNSUPPORTED, "misaligned data: tensor \"%s\": re-save the checkpoint", w->spec.name);
+		struct weight_source source = { .to = w->type, .from = t->type, .data = t->data };
+		weight_make(&source, b->team, 0, count_of(w), w->owned);
+	}
+	give_back(b, w);
+	return VB_OK;
+}
+
+static void drop_dense(struct weight *w)
+{
+	mem_free_pages(w->owned, w->bytes);
+	w->owned = NULL;
+	w->data = NULL;
+}
+
+/* The quantised face, made by the provider of the dense one where there is such. */
+static int bind_quantised(const struct binding *b, struct weight *w, bool keeps_dense)
+{
+	const struct weight_provider *from = &b->p->provider;
+	struct weight_matrix dense = { .type = w->type, .n = w->spec.rows, .k = w->spec.cols, .data = w->data };
+	const struct tensor *t = NULL;
+	if (!w->data && !b->find)
+		TRY(bind_dense(b, w));
+	dense.data = w->data;
+	if (!dense.data && (t = b->find(b->user, w->spec.name)) != NULL) {
+		TRY(weight_check(w, t));
+		if ((uintptr_t)t->data % dtype_bytes(t->type))
+			FAIL(VB_EUNSUPPORTED, "misaligned data: tensor \"%s\": re-save the checkpoint", w->spec.name);
+		dense.type = t->type;
+		dense.data = t->data;
+	}
+	struct weight_matrix promised = w->matrix;
+	TRY(from->give(from->user, b->team, &w->spec, dense.data ? &dense : NULL, &w->matrix));
+	CHECK(w->matrix.data && w->matrix.format == promised.format && w->matrix.group == promised.group &&
+	      w->matrix.n == w->spec.rows && w->matrix.k == w->spec.cols);
+	w->given = true;
+	if (t && b->release)
+		b->release(b->user, t);
+	if (!keeps_dense)
+		drop_dense(w);
+	return VB_OK;
+}
+
+static int bind_matrix(const struct binding *b, int64_t index)
+{
+	struct weight *w = &b->p->weights[index];
+	if (w->matrix.data)
+		return VB_OK;
+	if (w->matrix.format != WEIGHT_DENSE)
+		return bind_quantised(b, w, embeds(b->p, index));
+	TRY(bind_dense(b, w));
+	w->matrix.type = w->type;
+	w->matrix.data = w->data;
+	return VB_OK;
+}
+
+/* Linears from operation `next` on may still want it. */
+static bool wanted_later(const struct program *p, int64_t weight, int64_t next)
+{
+	for (int64_t i = next; i < p->n_ops; i++)
+		if (is_part_of(&p->ops[i], weight))
+			return true;
+	return false;
+}
+
+/* All linears that use the weight are packed: gives back what nobody reads any more. */
+static void settle(const struct binding *b, int64_t index)
+{
+	struct weight *w = &b->p->weights[index];
+	const struct weight_provider *from = &b->p->provider;
+	bool packed = true;
+	for (int64_t i = 0; i < b->p->n_ops; i++)
+		for (int j = 0; b->p->ops[i].kind == OP_LINEAR && j < b->p->ops[i].u.linear.op.n_parts; j++)
+			if (b->p->ops[i].u.linear.op.parts[j].weight == index && !b->p->ops[i].u.linear.state[j].kernel->pack)
+				packed = false;
+	if (!packed)
+		return;
+	if (w->given && from->done)
+		from->done(from->user, &w->spec, &w->matrix);
+	w->matrix.data = NULL;
+	if (w->given || embeds(b->p, index))
+		return;
+	drop_dense(w);
+	give_back(b, w);
+}
+
+static int bind_linear(const struct binding *b, int64_t index)
+{
+	struct program *p = b->p;
+	struct op *op = &p->ops[index];
+	const struct linear_op *l = &op->u.linear.op;
+	for (int i = 0; i < l->n_parts; i++) {
+		TRY(bind_matrix(b, l->parts[i].weight));
+		if (l->parts[i].bias != NO_ID)
+			TRY(bind_dense(b, &p->weights[l->parts[i].bias]));
+	}
+	/* A checkpoint may store another type than its config promises; kernels are chosen for what is there. */
+	TRY(program_linear_pick(p, op));
+	TRY(program_linear_pack(p, b->team, op));
+	for (int i = 0; i < l->n_parts; i++)
+		if (p->weights[l->parts[i].weight].matrix.data && !wanted_later(p, l->parts[i].weight, index + 1))
+			settle(b, l->parts[i].weight);
+	return VB_OK;
+}
+
+static int bind_all(const struct binding *b)
+{
+	struct program *p = b->p;
+	for (int64_t i = 0; i < p->n_weights; i++)
+		if (p->weights[i].spec.use == WEIGHT_VECTOR || embeds(p, i))
+			TRY(bind_dense(b, &p->weights[i]));
+	for (int64_t i = 0; i < p->n_ops; i++)
+		if (p->ops[i].kind == OP_LINEAR)
+			TRY(bind_linear(b, i));
+	/* Types may be others than promised: choices of all operations follow. */
+	TRY(program_pick(p));
+	p->bound = true;
+	return VB_OK;
+}
+
 int program_bind(struct program *p, struct team *team, weight_find_fn *find, weight_release_fn *release,
 		 void *user)
 {
 	CHECK(p->picked && !p->bound);
 	if (p->gpu)
 		return program_cuda_bind(p, team, find, release, user);
-	for (int64_t i = 0; i < p->n_weights; i++) {
-		struct weight *w = &p->weights[i];
-		const struct tensor *t = find(user, w->spec.name);
-		TRY(weight_check(w, t));
-		w->type = used_type(p, w, t->type);
-		/* Kernels read whole elements: data that lies askew in its file is copied straight. */
-		bool aligned = (uintptr_t)t->data % dtype_bytes(t->type) == 0;
-		if (w->type == t->type && aligned) {
-			w->data = t->data;
-			continue;
-		}
-		TRY(own(w));
-		if (w->type == t->type) {
-			memcpy(w->owned, t->data, w->bytes);
-		} else {
-			/* Askew and of another type is not worth a path of its own. */
-			if (!aligned)
-				FAIL(VB_EUNSUPPORTED, "misaligned data: tensor \"%s\": re-save the checkpoint",
-				     w->spec.name);
-			struct weight_source source = { .to = w->type, .from = t->type, .data = t->data };
-			weight_make(&source, team, 0, count_of(w), w->owned);
-		}
-		if (release)
-			release(user, t);
-	}
-	/* A checkpoint may store another type than its config promises; kernels are chosen for what is there. */
-	TRY(program_pick(p));
-	p->bound = true;
-	return VB_OK;
+	struct binding b = { .p = p, .team = team, .find = find, .release = release, .user = user };
+	return bind_all(&b);
 }
 
 int program_bind_random(struct program *p, struct team *team, uint64_t seed)
@@ -176,14 +363,8 @@ int program_bind_random(struct program *p, struct team *team, uint64_t seed)
 	CHECK(p->picked && !p->bound);
 	if (p->gpu)
 		return program_cuda_bind_random(p, team, seed);
-	for (int64_t i = 0; i < p->n_weights; i++) {
-		struct weight *w = &p->weights[i];
-		TRY(own(w));
-		struct weight_source source = weight_drawn(w, seed);
-		weight_make(&source, team, 0, count_of(w), w->owned);
-	}
-	p->bound = true;
-	return VB_OK;
+	struct binding b = { .p = p, .team = team, .seed = seed };
+	return bind_all(&b);
 }
 
 bool program_uses_weight(const struct program *p, const char *name)

@@ -29,7 +29,7 @@
 #define ROTATED_BYTES (256 << 20)
 #define MAX_COPIES 64
 /* Slices of threads begin at multiples of this, as in a step of the engine. */
-#define GRAIN 16
+#define GRAIN 32
 /* For the measure of memory: a quarter of it is read, so many times. */
 #define LIMITS_MEMORY ((uint64_t)1 << 30)
 #define LIMITS_REPEAT 5
@@ -74,12 +74,26 @@ static void call_share(void *context, int index, int n_workers)
 		x->copies[x->next].op->call(&x->copies[x->next], x->row, begin, end);
 }
 
+static void first_share(void *context, int index, int n_workers)
+{
+	const struct contestant *x = context;
+	const struct kc_case *c = &x->copies[x->next];
+	int64_t begin, end;
+	team_share(c->t, c->op->first_grain, index, n_workers, &begin, &end);
+	if (begin < end)
+		c->op->first(c, x->row, begin, end);
+}
+
 static void call_once(struct contestant *x)
 {
-	if (x->lib)
-		x->lib->call(&x->copies[x->next]);
-	else
+	const struct kc_case *c = &x->copies[x->next];
+	if (x->lib) {
+		x->lib->call(c);
+	} else {
+		if (c->op->first)
+			team_run(c->t <= c->op->first_grain ? NULL : bench.team, first_share, x);
 		team_run(bench.team, call_share, x);
+	}
 	x->next = (x->next + 1) % x->n_copies;
 }
 
@@ -129,7 +143,7 @@ static void report(const struct kc_case *c, const char *name, bool lib, const st
 {
 	char shape[96];
 	struct kc_cost cost = c->op->cost(c);
-	double flops = limits_flops_s(&bench.limits, cost.bf16 ? DTYPE_BF16 : DTYPE_F32);
+	double flops = limits_flops_s(&bench.limits, cost.int8 ? DTYPE_I8 : cost.bf16 ? DTYPE_BF16 : DTYPE_F32);
 	double limit_s = fmax(cost.bytes / bench.limits.read_bytes_s, cost.flops / flops);
 	c->op->describe(c->shape, shape, sizeof shape);
 	json_array_append_new(
@@ -223,6 +237,8 @@ static void bench_shape(const struct kc_op *op, const struct kc_shape *s, const 
 		    p->rows[row].verdict != KC_OK || op->set->refuse(request, row))
 			continue;
 		x.row = best = row;
+		for (int i = 0; op->load && i < x.n_copies; i++)
+			op->load(&copies[i], row);
 		struct timing t = measure(&x);
 		if (row == 0)
 			ref_s = t.median_s;

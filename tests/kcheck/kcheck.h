@@ -135,6 +135,7 @@ struct kc_case {
 struct kc_cost {
 	double bytes, flops;
 	bool bf16; /* flops are products of bf16 pairs */
+	bool int8; /* or of bytes */
 };
 
 /* A library that computes the same, for benchmarks alone. */
@@ -159,6 +160,11 @@ struct kc_op {
 	void (*oracle)(struct kc_case *c);       /* calls kc_expect */
 	double (*budget)(const struct kc_case *c, const struct kc_buf *b); /* in 2^-23 */
 	int64_t (*extent)(const struct kc_case *c);
+	/* Once the buffers are placed, and before timing: what a program does when it loads a model. May be NULL. */
+	void (*load)(struct kc_case *c, int row);
+	/* Before `call`, with its own slices of the tokens, whose borders are multiples of first_grain. May be NULL. */
+	void (*first)(const struct kc_case *c, int row, int64_t begin, int64_t end);
+	int64_t first_grain;
 	/* Runs slice begin..end of 0..extent. */
 	void (*call)(const struct kc_case *c, int row, int64_t begin, int64_t end);
 	struct kc_cost (*cost)(const struct kc_case *c);

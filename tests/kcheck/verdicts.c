@@ -61,9 +61,22 @@ static void host_upload(struct kc_case *c)
 		c->buf[i].ptr = c->buf[i].data;
 }
 
+/* Whole, or (where the row is run in slices) in the smallest slices there are, from the last to the first. */
+static void first_phase(struct kc_case *c, int row, bool sliced)
+{
+	int64_t grain = sliced ? c->op->first_grain : c->t + 1;
+	for (int64_t begin = c->t / grain * grain; begin >= 0; begin -= grain)
+		if (begin < c->t)
+			c->op->first(c, row, begin, begin + grain < c->t ? begin + grain : c->t);
+}
+
 static int host_call(struct kc_case *c, int row, const struct kc_run_way *way)
 {
 	kc_running = c;
+	if (c->op->load)
+		c->op->load(c, row);
+	if (c->op->first)
+		first_phase(c, row, way->cuts);
 	if (!way->cuts) {
 		c->op->call(c, row, 0, c->op->extent(c));
 	} else {

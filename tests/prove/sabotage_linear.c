@@ -20,10 +20,11 @@ static void linear_by_company(const struct linear_args *a, int64_t n_begin, int6
 	}
 }
 
-linear_fn *__wrap_linear_kernel(int row);
+const struct linear_kernel *__wrap_linear_kernel(int row);
 
-linear_fn *__wrap_linear_kernel(int row)
+const struct linear_kernel *__wrap_linear_kernel(int row)
 {
+	static const struct linear_kernel sabotaged = { .run = linear_by_company, .panel = 16 };
 	(void)row;
-	return linear_by_company;
+	return &sabotaged;
 }

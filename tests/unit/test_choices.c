@@ -153,7 +153,7 @@ static void all_linear(struct buf *b)
 	for (size_t x = 0; x < 3; x++) {
 		for (size_t w = 0; w < 3; w++) {
 			for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-				struct linear_request r = { types[x], types[w], shapes[i][0], shapes[i][1] };
+				struct linear_request r = { .x_type = types[x], .w_type = types[w], .n = shapes[i][0], .k = shapes[i][1] };
 				struct pick p;
 				assert_int_equal(buf_printf(b, "linear %s x %s %lld x %lld:", dtype_name(types[x]),
 							    dtype_name(types[w]), (long long)r.n, (long long)r.k), VB_OK);

@@ -184,8 +184,16 @@ static void picks_of_linear(struct buf *b, const char *level, uint32_t isa)
 	char text[64];
 	for (size_t x = 0; x < N_TYPES; x++) {
 		for (size_t w = 0; w < N_TYPES; w++) {
-			(void)linear_pick(isa, &(struct linear_request){ types[x], types[w], 4096, 4096 }, NULL, &p);
+			struct linear_request r = { .x_type = types[x], .w_type = types[w], .n = 4096, .k = 4096 };
+			(void)linear_pick(isa, &r, NULL, &p);
 			snprintf(text, sizeof text, "linear %s x %s", dtype_name(types[x]), dtype_name(types[w]));
+			line(b, level, text, &p);
+		}
+		for (int q4 = 0; q4 < 2; q4++) {
+			struct linear_request r = { .x_type = types[x], .n = 4096, .k = 4096,
+						    .format = q4 ? WEIGHT_Q4 : WEIGHT_Q8, .group = q4 ? 128 : 32 };
+			(void)linear_pick(isa, &r, NULL, &p);
+			snprintf(text, sizeof text, "linear %s x %s", dtype_name(types[x]), weight_format_name(r.format));
 			line(b, level, text, &p);
 		}
 	}
