@@ -120,8 +120,12 @@ static int bench_model(struct settings *s, struct vb_engine *engine)
 	copy_key(answer, info, "device");
 	copy_key(answer, info, "dtype");
 	copy_key(answer, info, "threads");
-	char engine_line[512];
+	char engine_line[512], memory_line[512];
 	describe_engine(info, engine_line);
+	describe_gpu_memory(info, memory_line);
+	json_t *memory = json_object_get(json_object_get(info, "memory"), "gpu");
+	if (memory)
+		json_object_set(answer, "gpu_memory", memory);
 	json_decref(info);
 	json_object_set_new(answer, "results", results);
 	for (int i = 0; i < s->batches.n; i++) {
@@ -133,7 +137,7 @@ static int bench_model(struct settings *s, struct vb_engine *engine)
 	}
 	if (s->json)
 		return print_json(answer);
-	printf("%s\n%lld tokens of prompt, %lld decoded behind %lld, %lld repeats\n\n", engine_line,
+	printf("%s\n%s%lld tokens of prompt, %lld decoded behind %lld, %lld repeats\n\n", engine_line, memory_line,
 	       (long long)s->prompt_tokens, (long long)s->decode_tokens, (long long)s->depth, (long long)s->repeat);
 	print_model(answer);
 	size_t i;

@@ -14,7 +14,7 @@ static void print_value(const char *key, const json_t *v)
 	size_t i;
 	json_t *item;
 	static const char *const of_bytes[] = { "memory", "shared_memory", "weights", "weights_per_token", "kv_per_token",
-						"kv", "activations", "workspace", "available", "graphs" };
+						"kv", "activations", "workspace", "available", "driver", "reserve" };
 	bool bytes = false;
 	for (i = 0; i < sizeof of_bytes / sizeof *of_bytes; i++)
 		bytes |= strcmp(key, of_bytes[i]) == 0;

@@ -78,6 +78,22 @@ void describe_engine(const json_t *info, char out[512])
 			 json_number_value(json_object_get(graphs, "capture_s")));
 }
 
+void describe_gpu_memory(const json_t *info, char out[512])
+{
+	const json_t *gpu = json_object_get(json_object_get(info, "memory"), "gpu"), *v;
+	const char *key;
+	char size[32];
+	out[0] = '\0';
+	if (!gpu)
+		return;
+	int n = snprintf(out, 512, "GPU memory %s", human_bytes(size, json_number_value(json_object_get(gpu, "total"))));
+	json_object_foreach((json_t *)gpu, key, v)
+		if (strcmp(key, "total") != 0)
+			n += snprintf(out + n, (size_t)(512 - n), "%s %s %s", strcmp(key, "driver") == 0 ? ":" : ",", key,
+				      human_bytes(size, json_number_value(v)));
+	snprintf(out + n, (size_t)(512 - n), "\n");
+}
+
 void copy_key(json_t *to, const json_t *from, const char *key)
 {
 	json_t *v = json_object_get(from, key);

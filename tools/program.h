@@ -29,6 +29,8 @@ bool was_interrupted(void);
 json_t *engine_info(const struct vb_engine *engine);
 /* "DIR: llama, bf16, on cpu with 2 threads, context 2048, loaded in 0.02 s", cut to fit. */
 void describe_engine(const json_t *info, char out[512]);
+/* "GPU memory 79.2 GiB: driver 560 MiB, weights ...", a line with its end; "" of an engine on a CPU. */
+void describe_gpu_memory(const json_t *info, char out[512]);
 /* Copies a key where it is there. */
 void copy_key(json_t *to, const json_t *from, const char *key);
 /* Prints what one kernel did: {"backend", "time_us", ...}. Takes the reference; NULL is a failure told before. */

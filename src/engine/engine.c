@@ -33,6 +33,18 @@ static int bind_weights(struct vb_engine *e)
 	return status_prefix(rc, "%s", e->model_dir);
 }
 
+/* Adds what was taken of the GPU's memory since the last look to *what. */
+static int look(struct vb_engine *e, uint64_t *what)
+{
+	struct gpu_budget *b = &e->setup.budget;
+	uint64_t before = b->available;
+	if (!e->gpu)
+		return VB_OK;
+	TRY(gpu_memory(e->gpu, &b->available, &b->total));
+	*what += before > b->available ? before - b->available : 0;
+	return VB_OK;
+}
+
 /* Decides, and opens the GPU, where one runs the model. Left to choose, a GPU that the rules let hope but that does not open
  * gives way to the CPU, and that is said. */
 static int open_device(struct vb_engine *e, const struct vb_options *options)
@@ -53,8 +65,12 @@ static int open_device(struct vb_engine *e, const struct vb_options *options)
 	}
 	if (e->setup.pick_rc != VB_OK)
 		FAIL(e->setup.pick_rc, "%s", e->setup.pick_message);
-	if (e->gpu)
-		program_set_gpu(e->setup.program, e->gpu);
+	if (!e->gpu)
+		return VB_OK;
+	program_set_gpu(e->setup.program, e->gpu);
+	struct gpu_budget *b = &e->setup.budget;
+	TRY(gpu_memory(e->gpu, &b->available, &b->total));
+	b->driver = b->total - b->available;
 	return VB_OK;
 }
 
@@ -92,31 +108,6 @@ static int read_generation_config(struct vb_engine *e)
 	return VB_OK;
 }
 
-static int make_cache(struct vb_engine *e)
-{
-	const struct setup *s = &e->setup;
-	struct kv_config c = { .page_size = s->page_size, .n_groups = program_n_groups(s->program),
-			       .max_seqs = s->max_batch, .max_tokens = s->context,
-			       .prefix_cache = s->options.prefix_cache };
-	int64_t step = s->chunk > s->max_draft ? s->chunk : s->max_draft + 1;
-	e->limits = (struct sched_limits){ .max_seqs = s->max_batch, .chunk = s->chunk, .page_size = s->page_size,
-					   .n_groups = c.n_groups };
-	for (int g = 0; g < c.n_groups; g++) {
-		c.group[g].window = e->limits.window[g] = program_group_window(s->program, g);
-		c.group[g].n_pages = s->n_pages[g];
-		/* One sequence as long as the context always fits: no request that was let in can be stuck. */
-		CHECK(s->n_pages[g] >= kv_most_pages(c.group[g].window, s->page_size, s->context, step));
-	}
-	TRY(program_allocate(s->program, s->n_pages));
-	struct program_graphs graphs;
-	program_graphs(s->program, &graphs);
-	if (graphs.n)
-		log_line(&s->log, LOG_INFO, "%lld graphs of up to %lld tokens: %.1f MiB, captured in %.2f s",
-			 (long long)graphs.n, (long long)graphs.most_tokens, (double)graphs.bytes / 0x1p20, graphs.seconds);
-	TRY(kv_create(&e->kv, &c));
-	return batch_create(&e->batch, s->program);
-}
-
 static int make_spec(struct vb_engine *e)
 {
 	const struct setup *s = &e->setup;
@@ -129,6 +120,68 @@ static int make_spec(struct vb_engine *e)
 		.n_vocab = program_n_vocab(s->program), .gpu = e->gpu, .graph = s->options.graph,
 	};
 	return spec_create(&e->spec, e->team, &c);
+}
+
+/* The GPU's memory, part by part, for who follows the log. */
+static void log_budget(const struct setup *s)
+{
+	const struct gpu_budget *b = &s->budget;
+	log_line(&s->log, LOG_INFO, "GPU memory, MiB: %.1f = driver %.1f + weights %.1f + buffers %.1f + graphs %.1f + draft %.1f "
+				    "+ keys and values %.1f + free %.1f (%.1f kept)",
+		 (double)b->total / 0x1p20, (double)b->driver / 0x1p20, (double)b->weights / 0x1p20,
+		 (double)b->buffers / 0x1p20, (double)b->graphs / 0x1p20, (double)b->draft / 0x1p20, (double)b->kv / 0x1p20,
+		 (double)b->available / 0x1p20, (double)b->reserve / 0x1p20);
+}
+
+/* Everything of the GPU's memory but the caches is taken first, the graphs and the draft too, and measured; the caches get what is
+ * left. */
+static int fit_cache(struct vb_engine *e)
+{
+	struct setup *s = &e->setup;
+	struct gpu_budget *b = &s->budget;
+	struct program_graphs graphs;
+	int64_t most[PROGRAM_MAX_GROUPS];
+	setup_most_pages(s, most);
+	TRY(program_prepare(s->program, most));
+	program_graphs(s->program, &graphs);
+	if (graphs.n)
+		log_line(&s->log, LOG_INFO, "%lld graphs of up to %lld tokens: %.1f MiB, captured in %.2f s",
+			 (long long)graphs.n, (long long)graphs.most_tokens, (double)graphs.bytes / 0x1p20, graphs.seconds);
+	TRY(look(e, &b->buffers));
+	b->graphs = graphs.bytes;
+	b->buffers -= b->buffers > b->graphs ? b->graphs : b->buffers;
+	TRY(make_spec(e));
+	TRY(look(e, &b->draft));
+	TRY(setup_fit(s));
+	TRY(program_take_pages(s->program, s->n_pages));
+	TRY(look(e, &b->kv));
+	log_budget(s);
+	return VB_OK;
+}
+
+static int make_cache(struct vb_engine *e)
+{
+	struct setup *s = &e->setup;
+	if (e->gpu) {
+		TRY(fit_cache(e));
+	} else {
+		TRY(program_allocate(s->program, s->n_pages));
+		TRY(make_spec(e));
+	}
+	struct kv_config c = { .page_size = s->page_size, .n_groups = program_n_groups(s->program),
+			       .max_seqs = s->max_batch, .max_tokens = s->context,
+			       .prefix_cache = s->options.prefix_cache };
+	int64_t step = s->chunk > s->max_draft ? s->chunk : s->max_draft + 1;
+	e->limits = (struct sched_limits){ .max_seqs = s->max_batch, .chunk = s->chunk, .page_size = s->page_size,
+					   .n_groups = c.n_groups };
+	for (int g = 0; g < c.n_groups; g++) {
+		c.group[g].window = e->limits.window[g] = program_group_window(s->program, g);
+		c.group[g].n_pages = s->n_pages[g];
+		/* One sequence as long as the context always fits: no request that was let in can be stuck. */
+		CHECK(s->n_pages[g] >= kv_most_pages(c.group[g].window, s->page_size, s->context, step));
+	}
+	TRY(kv_create(&e->kv, &c));
+	return batch_create(&e->batch, s->program);
 }
 
 static int take_memory(struct vb_engine *e)
@@ -208,8 +261,8 @@ int vb_engine_open(struct vb_engine **out, const char *model_dir, const struct v
 	TRY_TO(out, open_tokenizer(e));
 	TRY_TO(out, read_generation_config(e));
 	TRY_TO(out, bind_weights(e));
+	TRY_TO(out, look(e, &e->setup.budget.weights));
 	TRY_TO(out, take_memory(e));
-	TRY_TO(out, make_spec(e));
 	e->load_s = clock_s() - start;
 out:
 	if (rc == VB_OK)

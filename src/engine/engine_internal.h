@@ -28,6 +28,15 @@ struct vb_tokenizer {
 	char *chat_error;           /* why it does not compile; NULL */
 };
 
+/* Where a GPU's memory went, in bytes, measured by what the driver says is free. Before a GPU is opened: what is expected. */
+struct gpu_budget {
+	uint64_t total; /* 0: nothing was measured */
+	uint64_t driver; /* context, code, what other programs have; expected: graphs too */
+	uint64_t weights, buffers, graphs, draft, kv;
+	uint64_t reserve; /* kept free */
+	uint64_t available; /* free when last looked at */
+};
+
 /* Everything decided before weights are read: by vb_engine_open and vb_explain alike. */
 struct setup {
 	struct vb_options options;
@@ -51,12 +60,18 @@ struct setup {
 	enum spec_method speculate;
 	int max_draft; /* guesses a request and step; 0: none */
 	char context_why[256]; /* "" or why the context is shorter than the model's */
+	struct gpu_budget budget; /* of an engine on a GPU; total 0: not measured */
 };
 
 /* Reads the configuration and chooses everything. A failing choice of kernels is not an error here: it is kept in
  * pick_rc, so that it can be shown. `facts` is NULL or JSON that stands for the machine. model_dir NULL: machine only. */
 int setup_create(struct setup *s, const char *model_dir, const struct vb_options *options, const char *facts);
 void setup_destroy(struct setup *s);
+
+/* On a GPU, as many pages as could ever be needed: max_batch sequences of the context. */
+void setup_most_pages(const struct setup *s, int64_t *n_pages);
+/* On a GPU, when everything but the caches has its memory: sizes them again, by what is free in fact (s->budget). */
+int setup_fit(struct setup *s);
 
 /* The machine alone, from options: facts, instruction sets, threads, device. */
 int setup_machine(struct setup *s, const struct vb_options *options, const char *facts);

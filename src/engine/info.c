@@ -160,6 +160,17 @@ static json_t *memory_json(const struct setup *s)
 			      (json_int_t)s->memory.activations, "workspace", (json_int_t)s->memory.workspace,
 			      "available", (json_int_t)s->available, "longest_context", (json_int_t)s->context);
 	o = with_key(o, "groups", groups);
+	const struct gpu_budget *b = &s->budget;
+	if (s->gpu >= 0) {
+		o = with_key(o, "driver", json_integer((json_int_t)b->driver));
+		o = with_key(o, "reserve", json_integer((json_int_t)b->reserve));
+	}
+	if (s->gpu >= 0 && b->total)
+		o = with_key(o, "gpu", json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "total", (json_int_t)b->total,
+						 "driver", (json_int_t)b->driver, "weights", (json_int_t)b->weights,
+						 "buffers", (json_int_t)b->buffers, "graphs", (json_int_t)b->graphs, "draft",
+						 (json_int_t)b->draft, "kv", (json_int_t)b->kv, "free",
+						 (json_int_t)b->available));
 	if (s->context_why[0])
 		o = with_key(o, "context_why", json_string(s->context_why));
 	return o;

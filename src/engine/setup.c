@@ -7,12 +7,16 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Share of the free memory that the KV cache may take where no option says how much. */
+/* Share of a CPU's free memory that the KV cache may take where no option says how much. */
 #define KV_SHARE 0.8
 /* Positions are 32-bit numbers in kernels and plans, with room for a page. */
 #define MAX_CONTEXT (((int64_t)1 << 30) - 65536)
-/* What a GPU's memory holds besides: the driver's context, code, graphs. */
-#define GPU_RESERVE ((uint64_t)1 << 30)
+/* What a GPU's memory holds besides, as far as can be said before it is opened: the driver's context (0.55 GB on an H100 with
+ * driver 580), code, graphs. */
+#define GPU_DRIVER ((uint64_t)1 << 30)
+/* What stays free of a GPU: a 32nd, at most 1 GiB, for what the driver takes while running, and for measuring. */
+#define GPU_FREE_SHARE 32
+#define GPU_FREE_MOST ((uint64_t)1 << 30)
 /* Rows of logits at once on a GPU: a row of 128,000 logits takes half a megabyte. */
 #define GPU_MAX_ROWS 256
 /* Most guesses where their number is chosen automatically: few texts reward more. */
@@ -78,13 +82,20 @@ static void use_cpu(struct setup *s)
 	s->available = s->facts.memory;
 }
 
+static uint64_t kept_free(uint64_t memory)
+{
+	return memory / GPU_FREE_SHARE < GPU_FREE_MOST ? memory / GPU_FREE_SHARE : GPU_FREE_MOST;
+}
+
 static void use_gpu(struct setup *s, int index)
 {
 	s->gpu = index;
 	snprintf(s->device, sizeof s->device, "cuda:%d", index);
 	s->isa = hw_gpu_isa(&s->facts.gpu[index]);
 	uint64_t memory = s->facts.gpu[index].memory;
-	s->available = memory > GPU_RESERVE ? memory - GPU_RESERVE : 0;
+	s->budget = (struct gpu_budget){ .driver = GPU_DRIVER, .reserve = kept_free(memory) };
+	uint64_t not_ours = s->budget.driver + s->budget.reserve;
+	s->available = memory > not_ours ? memory - not_ours : 0;
 }
 
 /* Why GPU `index` cannot run anything, or that it can. */
@@ -233,7 +244,7 @@ static int64_t longest_context(const struct setup *s, int64_t wanted, uint64_t b
 	return low * s->page_size;
 }
 
-/* What the KV cache may take: what an option says, or a share of what weights and buffers leave. */
+/* What the KV cache may take: what an option says, or what weights and buffers leave; of a CPU's memory a share of that. */
 static int kv_budget(const struct setup *s, uint64_t *budget)
 {
 	uint64_t taken = s->memory.weights + s->memory.activations + s->memory.workspace;
@@ -245,7 +256,9 @@ static int kv_budget(const struct setup *s, uint64_t *budget)
 				"available: use a smaller model, or lower --prefill-chunk and --max-batch", s->config->where,
 		     (double)s->memory.weights / 0x1p20, (double)(taken - s->memory.weights) / 0x1p20,
 		     (double)s->available / 0x1p20);
-	*budget = (uint64_t)((double)(s->available - taken) * KV_SHARE);
+	*budget = s->available - taken;
+	if (s->gpu < 0)
+		*budget = (uint64_t)((double)*budget * KV_SHARE);
 	return VB_OK;
 }
 
@@ -262,6 +275,57 @@ static int check_allocated(const struct setup *s)
 	return VB_OK;
 }
 
+/* Pages for max_batch sequences where the budget holds them, fewer where it does not; one sequence fits. */
+static void share_pages(struct setup *s, uint64_t budget)
+{
+	int64_t one[PROGRAM_MAX_GROUPS];
+	uint64_t each = pages_of(s, s->context, 1, one), all = pages_of(s, s->context, s->max_batch, s->n_pages);
+	double share = all > budget && all > each ? ((double)budget - (double)each) / ((double)all - (double)each) : 1;
+	s->kv_bytes = 0;
+	for (int g = 0; g < program_n_groups(s->program); g++) {
+		s->n_pages[g] = one[g] + (int64_t)(share * (double)(s->n_pages[g] - one[g]));
+		s->kv_bytes += (uint64_t)(s->n_pages[g] * s->page_size) * s->memory.group_kv_per_token[g];
+	}
+}
+
+/* One sequence of the wanted context does not fit: *context is what does, and it is said; or that is an error. */
+static int shorten_context(struct setup *s, int64_t wanted, uint64_t budget, int64_t *context)
+{
+	int64_t unused[PROGRAM_MAX_GROUPS];
+	*context = longest_context(s, wanted, budget);
+	if (*context < 1 || s->options.context)
+		FAIL(VB_ELIMIT, "not enough memory for the KV cache: a sequence of %lld tokens needs %.1f MiB, %.1f "
+				"MiB are there: lower --context (%lld would fit)%s",
+		     (long long)wanted, (double)pages_of(s, wanted, 1, unused) / 0x1p20, (double)budget / 0x1p20,
+		     (long long)*context, s->options.kv_memory ? " or raise --kv-memory" : "");
+	snprintf(s->context_why, sizeof s->context_why,
+		 "the model allows %lld tokens; the KV cache of %.1f MiB holds %lld", (long long)s->config->max_position,
+		 (double)budget / 0x1p20, (long long)*context);
+	log_line(&s->log, LOG_WARN, "context lowered to %lld tokens: %s", (long long)*context, s->context_why);
+	return VB_OK;
+}
+
+void setup_most_pages(const struct setup *s, int64_t *n_pages)
+{
+	pages_of(s, s->context, s->max_batch, n_pages);
+}
+
+int setup_fit(struct setup *s)
+{
+	struct gpu_budget *b = &s->budget;
+	int64_t unused[PROGRAM_MAX_GROUPS];
+	uint64_t not_cache = b->reserve + s->memory.kv_rounding;
+	uint64_t left = b->available > not_cache ? b->available - not_cache : 0;
+	uint64_t budget = s->options.kv_memory ? s->options.kv_memory : left;
+	if (pages_of(s, s->context, 1, unused) > budget)
+		TRY(shorten_context(s, s->context, budget, &s->context));
+	share_pages(s, budget);
+	if (s->kv_bytes > left)
+		FAIL(VB_ELIMIT, "not enough memory: %.1f MiB for keys and values, but %.1f MiB are left of %s: lower --kv-memory "
+				"or --max-batch", (double)s->kv_bytes / 0x1p20, (double)left / 0x1p20, s->device);
+	return VB_OK;
+}
+
 /* Pages for max_batch sequences of the wanted context where the budget holds them; fewer where it holds at least one; a
  * shorter context where not even that. */
 static int size_cache(struct setup *s)
@@ -274,28 +338,12 @@ static int size_cache(struct setup *s)
 	program_memory(s->program, &s->memory);
 	uint64_t budget;
 	TRY(kv_budget(s, &budget));
-	uint64_t each = pages_of(s, wanted, 1, one);
-	if (each > budget) {
-		int64_t context = longest_context(s, wanted, budget);
-		if (context < 1 || s->options.context)
-			FAIL(VB_ELIMIT, "not enough memory for the KV cache: a sequence of %lld tokens needs %.1f MiB, %.1f "
-					"MiB are there: lower --context (%lld would fit)%s",
-			     (long long)wanted, (double)each / 0x1p20, (double)budget / 0x1p20, (long long)context,
-			     s->options.kv_memory ? " or raise --kv-memory" : "");
-		snprintf(s->context_why, sizeof s->context_why,
-			 "the model allows %lld tokens; the KV cache of %.1f MiB holds %lld", (long long)wanted,
-			 (double)budget / 0x1p20, (long long)context);
-		log_line(&s->log, LOG_WARN, "context lowered to %lld tokens: %s", (long long)context, s->context_why);
+	if (pages_of(s, wanted, 1, one) > budget) {
+		int64_t context;
+		TRY(shorten_context(s, wanted, budget, &context));
 		TRY(build_program(s, context));
-		each = pages_of(s, context, 1, one);
 	}
-	uint64_t all = pages_of(s, s->context, s->max_batch, s->n_pages);
-	double share = all > budget && all > each ? ((double)budget - (double)each) / ((double)all - (double)each) : 1;
-	s->kv_bytes = 0;
-	for (int g = 0; g < program_n_groups(s->program); g++) {
-		s->n_pages[g] = one[g] + (int64_t)(share * (double)(s->n_pages[g] - one[g]));
-		s->kv_bytes += (uint64_t)(s->n_pages[g] * s->page_size) * s->memory.group_kv_per_token[g];
-	}
+	share_pages(s, budget);
 	return check_allocated(s);
 }
 

@@ -41,6 +41,10 @@ enum {
 	CU_JIT_LOG = 5,                 /* JIT_ERROR_LOG_BUFFER */
 	CU_JIT_LOG_SIZE = 6,            /* JIT_ERROR_LOG_BUFFER_SIZE_BYTES */
 	CU_LAUNCH_EARLY = 6,            /* LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION */
+	CU_MEMORY_PINNED = 1,           /* MEM_ALLOCATION_TYPE_PINNED */
+	CU_MEMORY_ON_DEVICE = 1,        /* MEM_LOCATION_TYPE_DEVICE */
+	CU_MEMORY_READ_WRITE = 3,       /* MEM_ACCESS_FLAGS_PROT_READWRITE */
+	CU_GRANULARITY_MINIMUM = 0,     /* MEM_ALLOC_GRANULARITY_MINIMUM */
 };
 
 /* CUlaunchAttribute: an attribute and its value, a union of 64 bytes. */
@@ -62,6 +66,23 @@ struct cu_launch_config {
 	struct cu_launch_attribute *attributes;
 	unsigned n_attributes;
 };
+
+/* CUmemLocation, CUmemAllocationProp, CUmemAccessDesc, CUmemGenericAllocationHandle */
+struct cu_place {
+	unsigned type;
+	int id;
+};
+struct cu_memory_kind {
+	unsigned type, handle_types;
+	struct cu_place place;
+	void *win32;
+	unsigned char flags[8];
+};
+struct cu_access {
+	struct cu_place place;
+	unsigned flags;
+};
+typedef unsigned long long cu_memory;
 
 /* CALL(name, symbol, parameters): the names of cuda.h, the symbols that its macros make of them. */
 #define CUDA_CALLS(CALL)                                                                                              \
@@ -92,6 +113,19 @@ struct cu_launch_config {
 	CALL(cuMemHostAlloc, "cuMemHostAlloc", (void **out, size_t bytes, unsigned flags))                            \
 	CALL(cuMemFreeHost, "cuMemFreeHost", (void *p))                                                               \
 	CALL(cuMemGetInfo, "cuMemGetInfo_v2", (size_t *available, size_t *total))                                     \
+	CALL(cuMemGetAllocationGranularity, "cuMemGetAllocationGranularity", (size_t *out,                            \
+		const struct cu_memory_kind *kind, unsigned option))                                                  \
+	CALL(cuMemAddressReserve, "cuMemAddressReserve", (cu_address *out, size_t bytes, size_t alignment,            \
+		cu_address wish, unsigned long long flags))                                                           \
+	CALL(cuMemAddressFree, "cuMemAddressFree", (cu_address p, size_t bytes))                                      \
+	CALL(cuMemCreate, "cuMemCreate", (cu_memory *out, size_t bytes, const struct cu_memory_kind *kind,            \
+		unsigned long long flags))                                                                            \
+	CALL(cuMemRelease, "cuMemRelease", (cu_memory memory))                                                        \
+	CALL(cuMemMap, "cuMemMap", (cu_address p, size_t bytes, size_t offset, cu_memory memory,                      \
+		unsigned long long flags))                                                                            \
+	CALL(cuMemUnmap, "cuMemUnmap", (cu_address p, size_t bytes))                                                  \
+	CALL(cuMemSetAccess, "cuMemSetAccess", (cu_address p, size_t bytes, const struct cu_access *access,           \
+		size_t n))                                                                                            \
 	CALL(cuMemcpyHtoDAsync, "cuMemcpyHtoDAsync_v2", (cu_address to, const void *from, size_t bytes,               \
 		struct cu_stream *stream))                                                                            \
 	CALL(cuMemcpyDtoHAsync, "cuMemcpyDtoHAsync_v2", (void *to, cu_address from, size_t bytes,                     \
@@ -109,6 +143,7 @@ struct cu_launch_config {
 	CALL(cuGraphInstantiateWithFlags, "cuGraphInstantiateWithFlags", (struct cu_graph_exec **out,                 \
 		struct cu_graph *graph, unsigned long long flags))                                                    \
 	CALL(cuGraphDestroy, "cuGraphDestroy", (struct cu_graph *graph))                                              \
+	CALL(cuGraphUpload, "cuGraphUpload", (struct cu_graph_exec *exec, struct cu_stream *stream))                  \
 	CALL(cuGraphLaunch, "cuGraphLaunch", (struct cu_graph_exec *exec, struct cu_stream *stream))                  \
 	CALL(cuGraphExecDestroy, "cuGraphExecDestroy", (struct cu_graph_exec *exec))                                  \
 	CALL(cuEventCreate, "cuEventCreate", (struct cu_event **out, unsigned flags))                                 \

@@ -127,6 +127,7 @@ int gpu_open(struct gpu **out, int index)
 	TRY_TO(out, cuda_driver_open(&g->d));
 	TRY_TO(out, cuda_driver_start(&g->d));
 	TRY_TO(out, gpu_describe(&g->d, index, &g->facts, &device));
+	g->device = device;
 	rc = open_on(g, device);
 	if (g->context) {
 		/* A new context is the thread's current one. */
@@ -158,6 +159,7 @@ void gpu_close(struct gpu **g_)
 		}
 		for (int i = 0; i < g->n_pinned; i++)
 			g->d.cuMemFreeHost(g->pinned[i].begin);
+		gpu_ranges_free_all(g);
 		for (int i = 0; i < g->n_modules; i++)
 			g->d.cuModuleUnload(g->modules[i]);
 		if (entered)
@@ -165,6 +167,7 @@ void gpu_close(struct gpu **g_)
 		g->d.cuCtxDestroy(g->context);
 	}
 	mem_free(g->pinned);
+	mem_free(g->ranges);
 	mem_free(g->modules);
 	mem_free(g);
 }
@@ -176,8 +179,7 @@ const struct hw_gpu *gpu_facts(const struct gpu *g)
 
 /* ---- Memory ---- */
 
-/* Before what must not happen while the queue is captured, and is in vain once it has failed. */
-static int check_idle(const struct gpu *g, const char *what)
+int gpu_check_idle(const struct gpu *g, const char *what)
 {
 	TRY(gpu_first_error(g));
 	if (g->capturing)
@@ -187,7 +189,7 @@ static int check_idle(const struct gpu *g, const char *what)
 
 int gpu_memory(struct gpu *g, uint64_t *available, uint64_t *total)
 {
-	TRY(check_idle(g, "ask for memory"));
+	TRY(gpu_check_idle(g, "ask for memory"));
 	size_t free_now = 0, all = 0;
 	if (!gpu_enter(g))
 		return gpu_first_error(g);
@@ -198,10 +200,26 @@ int gpu_memory(struct gpu *g, uint64_t *available, uint64_t *total)
 	return gpu_failure(g, VB_EDEVICE, rc, "cuMemGetInfo");
 }
 
+int gpu_memory_failure(struct gpu *g, cu_result code, const char *call, size_t bytes, const char *what)
+{
+	if (code == CU_OUT_OF_MEMORY) {
+		uint64_t available, total;
+		TRY(gpu_memory(g, &available, &total));
+		FAIL(VB_ENOMEM, "out of GPU memory: %s: %zu bytes, but of %" PRIu64 " on GPU %d (%.64s) %" PRIu64
+		     " are free: lower --context, --max-batch or --kv-memory", what, bytes, total, g->index,
+		     g->facts.name, available);
+	}
+	if (code == CU_OK)
+		return VB_OK;
+	char text[128];
+	snprintf(text, sizeof text, "%.40s of %zu bytes for %.48s", call, bytes, what);
+	return gpu_failure(g, VB_EDEVICE, code, text);
+}
+
 int gpu_alloc(struct gpu *g, void **out, size_t bytes, const char *what)
 {
 	*out = NULL;
-	TRY(check_idle(g, "allocate"));
+	TRY(gpu_check_idle(g, "allocate"));
 	if (!bytes)
 		return VB_OK;
 	cu_address p = 0;
@@ -209,18 +227,7 @@ int gpu_alloc(struct gpu *g, void **out, size_t bytes, const char *what)
 		return gpu_first_error(g);
 	cu_result rc = g->d.cuMemAlloc(&p, bytes);
 	gpu_leave(g);
-	if (rc == CU_OUT_OF_MEMORY) {
-		uint64_t available, total;
-		TRY(gpu_memory(g, &available, &total));
-		FAIL(VB_ENOMEM, "out of GPU memory: %s: %zu bytes, but of %" PRIu64 " on GPU %d (%.64s) %" PRIu64
-		     " are free: lower --context, --max-batch or --kv-memory", what, bytes, total, g->index,
-		     g->facts.name, available);
-	}
-	if (rc != CU_OK) {
-		char call[96];
-		snprintf(call, sizeof call, "cuMemAlloc of %zu bytes for %.48s", bytes, what);
-		return gpu_failure(g, VB_EDEVICE, rc, call);
-	}
+	TRY(gpu_memory_failure(g, rc, "cuMemAlloc", bytes, what));
 	CHECK(p % ALIGNMENT == 0);
 	*out = (void *)(uintptr_t)p;
 	return VB_OK;
@@ -230,14 +237,15 @@ void gpu_free(struct gpu *g, void *p)
 {
 	if (!p || !gpu_enter(g))
 		return;
-	gpu_note(g, g->d.cuMemFree((uintptr_t)p), "cuMemFree");
+	if (!gpu_range_free(g, (uintptr_t)p))
+		gpu_note(g, g->d.cuMemFree((uintptr_t)p), "cuMemFree");
 	gpu_leave(g);
 }
 
 int gpu_host_alloc(struct gpu *g, void **out, size_t bytes, const char *what)
 {
 	*out = NULL;
-	TRY(check_idle(g, "allocate"));
+	TRY(gpu_check_idle(g, "allocate"));
 	if (!bytes)
 		return VB_OK;
 	struct gpu_pinned *pinned = mem_realloc(g->pinned, (size_t)g->n_pinned + 1, sizeof *pinned);
@@ -385,7 +393,7 @@ static int size_function(struct gpu *g, struct cu_function *f, const char *name,
 int gpu_find_kernel(struct gpu *g, const char *name, uint32_t shared_memory, struct gpu_kernel *out)
 {
 	*out = (struct gpu_kernel){ .name = name, .shared_memory = shared_memory };
-	TRY(check_idle(g, "find a kernel"));
+	TRY(gpu_check_idle(g, "find a kernel"));
 	struct cu_function *f = NULL;
 	if (!gpu_enter(g))
 		return gpu_first_error(g);
@@ -444,7 +452,7 @@ static void note_behind(struct gpu *g, cu_result rc, const char *call)
 
 int gpu_sync(struct gpu *g)
 {
-	TRY(check_idle(g, "wait"));
+	TRY(gpu_check_idle(g, "wait"));
 	if (!gpu_enter(g))
 		return gpu_first_error(g);
 	note_behind(g, g->d.cuStreamSynchronize(g->stream), "cuStreamSynchronize");

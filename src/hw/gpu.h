@@ -49,6 +49,11 @@ const struct hw_gpu *gpu_facts(const struct gpu *g);
  * how much was asked for and how much is free. 0 bytes give NULL and VB_OK. */
 int gpu_alloc(struct gpu *g, void **out, size_t bytes, const char *what);
 void gpu_free(struct gpu *g, void *p);
+/* Addresses for up to `bytes`, aligned as gpu_alloc's, without memory behind them: what is captured may name them before it is
+ * known how much memory is left. gpu_back puts memory behind the first `bytes` of them, once, rounded up to the GPU's pages
+ * (2 MiB); gpu_free gives back both. */
+int gpu_reserve(struct gpu *g, void **out, size_t bytes, const char *what);
+int gpu_back(struct gpu *g, void *p, size_t bytes, const char *what);
 /* The host's memory, pinned: what gpu_upload and gpu_download need to be asynchronous. Cleared. */
 int gpu_host_alloc(struct gpu *g, void **out, size_t bytes, const char *what);
 void gpu_host_free(struct gpu *g, void *p);

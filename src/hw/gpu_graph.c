@@ -109,6 +109,9 @@ int gpu_capture_end(struct gpu *g, struct gpu_graph **out)
 		if (graph && gpu_queue_open(g))
 			gpu_note(g, g->d.cuGraphInstantiateWithFlags(&graph->exec, captured, 0),
 				 "cuGraphInstantiateWithFlags");
+		/* Now, and not with its first launch: what it takes of the memory is taken. */
+		if (graph && graph->exec && gpu_queue_open(g))
+			gpu_note(g, g->d.cuGraphUpload(graph->exec, g->stream), "cuGraphUpload");
 		if (captured)
 			gpu_note(g, g->d.cuGraphDestroy(captured), "cuGraphDestroy");
 		gpu_leave(g);

@@ -11,6 +11,12 @@ struct gpu_pinned {
 	size_t bytes;
 };
 
+/* Addresses that were reserved, and how many of them have memory. */
+struct gpu_range {
+	cu_address begin;
+	size_t bytes, backed;
+};
+
 struct gpu {
 	struct cuda_driver d;
 	struct hw_gpu facts;
@@ -22,6 +28,9 @@ struct gpu {
 	int n_modules;
 	struct gpu_pinned *pinned;
 	int n_pinned;
+	struct gpu_range *ranges;
+	int n_ranges;
+	cu_device device;
 	bool capturing;
 	bool starts_early;       /* kernels may (struct gpu_grid) */
 	const char *last_kernel; /* launched; NULL: none */
@@ -46,6 +55,14 @@ void gpu_note(struct gpu *g, cu_result code, const char *what, ...) __attribute_
 int gpu_first_error(const struct gpu *g);
 /* VB_OK for CU_OK, else `status` with a message of the same form. */
 int gpu_failure(const struct gpu *g, int status, cu_result code, const char *call);
+
+/* Before what must not happen while the queue is captured, and is in vain once it has failed. */
+int gpu_check_idle(const struct gpu *g, const char *what);
+/* VB_OK for CU_OK; VB_ENOMEM with what is free, or VB_EDEVICE. */
+int gpu_memory_failure(struct gpu *g, cu_result code, const char *call, size_t bytes, const char *what);
+/* gpu_range.c: gives back the range that begins there; false where none does. In the context. */
+bool gpu_range_free(struct gpu *g, cu_address begin);
+void gpu_ranges_free_all(struct gpu *g);
 
 /* What the driver says of GPU `index`. */
 int gpu_describe(const struct cuda_driver *d, int index, struct hw_gpu *out, cu_device *device);

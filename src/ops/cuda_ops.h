@@ -1,5 +1,5 @@
 /* cuda_ops.h - running operations on a GPU. For each operation OP:
- *   OP_cuda_find   finds the device code of a chosen row, once, before anything runs (program_allocate)
+ *   OP_cuda_find   finds the device code of a chosen row, once, before anything runs (program_prepare)
  *   OP_cuda_run    enqueues it: launches alone, so that it may be captured in a graph. Allocates nothing, waits for nothing.
  *
  * Arguments are the operation's struct OP_args with pointers to the GPU's memory. Counts in it (t, n_seqs) are what the launch

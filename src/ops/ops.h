@@ -225,6 +225,7 @@ struct program_memory {
 	uint64_t weights;      /* all weights in the form in which they are used */
 	uint64_t kv_per_token; /* keys and values of all layers */
 	uint64_t group_kv_per_token[PROGRAM_MAX_GROUPS]; /* the same of each window group's layers */
+	uint64_t kv_rounding;  /* what caches may take more, rounded up to a GPU's pages */
 	uint64_t activations;  /* buffers */
 	uint64_t workspace;    /* attention plans */
 	uint64_t weights_per_token; /* bytes of weights that one decode step reads */
@@ -232,7 +233,12 @@ struct program_memory {
 };
 void program_memory(const struct program *p, struct program_memory *out);
 
-/* Takes buffers, plans and caches: n_pages[g] pages for each cache of group g. */
+/* Takes buffers and plans, and on a GPU captures the graphs. most_pages[g] is as many pages as each cache of group g may get: on a
+ * GPU addresses are kept for them. */
+int program_prepare(struct program *p, const int64_t *most_pages);
+/* Then takes the caches: n_pages[g] pages for each of group g. What comes before has taken its memory, and can be measured. */
+int program_take_pages(struct program *p, const int64_t *n_pages);
+/* Both. */
 int program_allocate(struct program *p, const int64_t *n_pages);
 
 /* ---- Running ---- */
@@ -267,7 +273,7 @@ int program_step(struct program *p, struct team *team, const struct step *step, 
  * wants logits or has penalties where `from` is given. program_end waits for the one that was begun first. */
 int program_begin(struct program *p, const struct step *step, const struct sample_wish *wishes, int64_t n);
 int program_end(struct program *p, const struct sample_wish *wishes, int64_t n, sample_take_fn *take, void *user);
-/* The graphs that program_allocate captured. */
+/* The graphs that program_prepare captured. */
 struct program_graphs {
 	int64_t n, most_tokens; /* the largest is of so many tokens; 0: none */
 	uint64_t bytes;         /* of the GPU's memory that they took, as the driver counts it */

@@ -495,6 +495,7 @@ void program_memory(const struct program *p, struct program_memory *out)
 	}
 	if (p->config.isa & ISA_CUDA) {
 		out->workspace = program_cuda_workspace(p);
+		out->kv_rounding = (uint64_t)p->n_caches * 2 * ((uint64_t)2 << 20);
 		return;
 	}
 	struct attention_limits limits = program_plan_limits(p);
@@ -513,20 +514,38 @@ int64_t program_group_window(const struct program *p, int group)
 	return p->group_window[group];
 }
 
-int program_allocate(struct program *p, const int64_t *n_pages)
+int program_prepare(struct program *p, const int64_t *most_pages)
 {
-	CHECK(p->picked && !p->allocated);
-	if (p->gpu) {
-		TRY(program_cuda_allocate(p, n_pages));
-		p->allocated = true;
-		return VB_OK;
-	}
+	CHECK(p->picked && !p->prepared);
+	p->prepared = true;
+	if (p->gpu)
+		return program_cuda_prepare(p, most_pages);
 	for (int64_t i = 0; i < p->n_buffers; i++) {
 		struct buffer *b = &p->buffers[i];
 		b->bytes = program_buffer_bytes(p, b);
 		b->data = mem_pages(b->bytes);
 		if (!b->data)
 			return VB_ENOMEM;
+	}
+	struct attention_limits limits = program_plan_limits(p);
+	for (int64_t i = 0; i < p->n_plans; i++) {
+		struct shared_plan *s = &p->plans[i];
+		TRY(attention_plan_create(&s->plan, &s->request, s->row, &limits));
+	}
+	p->scratch_bytes = program_linear_scratch(p);
+	p->scratch = mem_pages(p->scratch_bytes);
+	if (!p->scratch)
+		return VB_ENOMEM;
+	return chooser_create(p);
+}
+
+int program_take_pages(struct program *p, const int64_t *n_pages)
+{
+	CHECK(p->prepared && !p->allocated);
+	if (p->gpu) {
+		TRY(program_cuda_take_pages(p, n_pages));
+		p->allocated = true;
+		return VB_OK;
 	}
 	for (int64_t i = 0; i < p->n_caches; i++) {
 		struct cache *c = &p->caches[i];
@@ -539,18 +558,14 @@ int program_allocate(struct program *p, const int64_t *n_pages)
 		if (!c->k || !c->v)
 			return VB_ENOMEM;
 	}
-	struct attention_limits limits = program_plan_limits(p);
-	for (int64_t i = 0; i < p->n_plans; i++) {
-		struct shared_plan *s = &p->plans[i];
-		TRY(attention_plan_create(&s->plan, &s->request, s->row, &limits));
-	}
-	p->scratch_bytes = program_linear_scratch(p);
-	p->scratch = mem_pages(p->scratch_bytes);
-	if (!p->scratch)
-		return VB_ENOMEM;
-	TRY(chooser_create(p));
 	p->allocated = true;
 	return VB_OK;
+}
+
+int program_allocate(struct program *p, const int64_t *n_pages)
+{
+	TRY(program_prepare(p, n_pages));
+	return program_take_pages(p, n_pages);
 }
 
 int64_t program_n_vocab(const struct program *p)

@@ -158,7 +158,8 @@ static int find_op(struct program *p, const struct op *op, struct op_cuda *o)
 	return VB_OK;
 }
 
-static int allocate_buffers(struct program *p, const int64_t *n_pages)
+/* Addresses for most_pages pages of each cache: graphs are captured with them before it is known how many there will be. */
+static int allocate_buffers(struct program *p, const int64_t *most_pages)
 {
 	for (int64_t i = 0; i < p->n_buffers; i++) {
 		struct buffer *b = &p->buffers[i];
@@ -166,12 +167,11 @@ static int allocate_buffers(struct program *p, const int64_t *n_pages)
 	}
 	for (int64_t i = 0; i < p->n_caches; i++) {
 		struct cache *c = &p->caches[i];
-		uint64_t tokens = (uint64_t)n_pages[c->group] * (uint64_t)p->config.page_size;
-		uint64_t heads = (uint64_t)c->spec.n_kv_heads * dtype_bytes(p->config.compute);
-		c->k_bytes = tokens * heads * (uint64_t)c->spec.head_dim;
-		c->v_bytes = tokens * heads * (uint64_t)c->spec.v_head_dim;
-		TRY(gpu_alloc(p->gpu, &c->k, c->k_bytes, "the KV cache"));
-		TRY(gpu_alloc(p->gpu, &c->v, c->v_bytes, "the KV cache"));
+		uint64_t page = (uint64_t)(p->config.page_size * c->spec.n_kv_heads) * dtype_bytes(p->config.compute);
+		c->k_bytes = (uint64_t)most_pages[c->group] * page * (uint64_t)c->spec.head_dim;
+		c->v_bytes = (uint64_t)most_pages[c->group] * page * (uint64_t)c->spec.v_head_dim;
+		TRY(gpu_reserve(p->gpu, &c->k, c->k_bytes, "the KV cache"));
+		TRY(gpu_reserve(p->gpu, &c->v, c->v_bytes, "the KV cache"));
 	}
 	return VB_OK;
 }
@@ -208,13 +208,26 @@ static int make_tables(struct program *p, struct program_cuda *c)
 
 static int capture(struct program *p);
 
-int program_cuda_allocate(struct program *p, const int64_t *n_pages)
+int program_cuda_take_pages(struct program *p, const int64_t *n_pages)
+{
+	for (int64_t i = 0; i < p->n_caches; i++) {
+		struct cache *c = &p->caches[i];
+		uint64_t page = (uint64_t)(p->config.page_size * c->spec.n_kv_heads) * dtype_bytes(p->config.compute);
+		c->k_bytes = (uint64_t)n_pages[c->group] * page * (uint64_t)c->spec.head_dim;
+		c->v_bytes = (uint64_t)n_pages[c->group] * page * (uint64_t)c->spec.v_head_dim;
+		TRY(gpu_back(p->gpu, c->k, c->k_bytes, "the KV cache"));
+		TRY(gpu_back(p->gpu, c->v, c->v_bytes, "the KV cache"));
+	}
+	return VB_OK;
+}
+
+int program_cuda_prepare(struct program *p, const int64_t *most_pages)
 {
 	struct program_cuda *c = p->cuda;
 	CHECK(c && p->bound);
 	for (int64_t i = 0; i < p->n_ops; i++)
 		TRY(find_op(p, &p->ops[i], &c->ops[i]));
-	TRY(allocate_buffers(p, n_pages));
+	TRY(allocate_buffers(p, most_pages));
 	lay_out(p, &c->at);
 	TRY(make_plans(p, c));
 	TRY(make_tables(p, c));

@@ -21,7 +21,9 @@ uint64_t program_cuda_workspace(const struct program *p);
 /* After program_pick; p->gpu is set. Weights come from fill. */
 int program_cuda_bind(struct program *p, struct team *team, weight_find_fn *find, weight_release_fn *release, void *user);
 int program_cuda_bind_random(struct program *p, struct team *team, uint64_t seed);
-int program_cuda_allocate(struct program *p, const int64_t *n_pages);
+/* Everything but the caches' memory, graphs too; then that. */
+int program_cuda_prepare(struct program *p, const int64_t *most_pages);
+int program_cuda_take_pages(struct program *p, const int64_t *n_pages);
 void program_cuda_destroy(struct program *p);
 
 int program_cuda_begin(struct program *p, const struct step *step, const struct sample_wish *wishes, int64_t n);

@@ -147,7 +147,7 @@ struct program {
 	struct program_config config;
 	int rc;            /* the first failure while declaring, with its message */
 	char message[512];
-	bool in_head, picked, bound, allocated;
+	bool in_head, picked, bound, prepared, allocated;
 	struct weight *weights;
 	struct buffer *buffers;
 	struct cache *caches;

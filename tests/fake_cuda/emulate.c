@@ -152,6 +152,8 @@ void fake_cuda_emulate(void)
 	fake_cuda_kernel("sample_cuda_scan", sizeof(struct sample_rows_args), sample);
 	fake_cuda_kernel("sample_cuda_list", 0, NULL);
 	fake_cuda_kernel("sample_cuda_whole", 0, NULL);
+	/* Only its time counts. */
+	fake_cuda_kernel("limits_cuda_*", 0, NULL);
 	fake_cuda_kernel("softcap_cuda", sizeof(struct softcap_args), softcap);
 	fake_cuda_kernel("take_ids_cuda", sizeof(struct take_ids_args), take_ids);
 	/* A kernel that is not in this list is not found: it would do nothing. */

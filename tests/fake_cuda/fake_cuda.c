@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 /* Numbers of cuda.h that only a driver returns. */
@@ -31,7 +32,7 @@ enum {
 #define POISONED ((size_t)1 << 20) /* bytes of an allocation, at most: more would take long */
 
 /* Everything that belongs to a context, in one list of its own; destroyed with it. */
-enum kind { MODULE, STREAM, EVENT, MEMORY, PINNED, KINDS };
+enum kind { MODULE, STREAM, EVENT, MEMORY, PINNED, RANGE, CREATED, KINDS };
 
 struct object {
 	enum kind kind;
@@ -66,10 +67,14 @@ struct cu_event {
 	double at;
 };
 
+/* Of a device or pinned; addresses without memory (RANGE); memory without addresses (CREATED, begin is NULL). */
 struct memory {
 	struct object object;
 	char *begin;
 	size_t bytes;
+	bool in_range;   /* its addresses are a range's */
+	bool accessible; /* in a range: cuMemSetAccess was called */
+	bool mapped;     /* CREATED: something in a range has it */
 };
 
 /* One thing to do. */
@@ -99,6 +104,8 @@ struct cu_graph {
 
 struct cu_graph_exec {
 	struct cu_graph graph;
+	struct cu_context *context; /* whose memory it takes */
+	size_t bytes;
 };
 
 struct cu_stream {
@@ -139,6 +146,7 @@ static void set_defaults(void)
 static void read_environment(void)
 {
 	const char *gpus = getenv("FAKE_CUDA_GPUS"), *driver = getenv("FAKE_CUDA_DRIVER"), *fail = getenv("FAKE_CUDA_FAIL");
+	const char *graph_bytes = getenv("FAKE_CUDA_GRAPH_BYTES");
 	if (gpus) {
 		fake.n_gpus = 0;
 		for (; *gpus && fake.n_gpus < FAKE_GPUS; gpus += *gpus == ';') {
@@ -153,6 +161,8 @@ static void read_environment(void)
 	}
 	if (driver)
 		fake.driver_version = atoi(driver);
+	if (graph_bytes)
+		fake.graph_bytes = (size_t)atoll(graph_bytes);
 	if (fail) {
 		static char name[64];
 		if (sscanf(fail, "%63s %u", name, &fake.fail_code) != 2)
@@ -185,7 +195,7 @@ EXPORT void fake_cuda_kernel(const char *name, size_t args_bytes, void (*run)(co
 EXPORT int fake_cuda_alive(void)
 {
 	return fake.contexts + fake.modules + fake.streams + fake.events + fake.graphs + fake.execs + fake.allocations +
-	       fake.pinned;
+	       fake.pinned + fake.ranges + fake.created;
 }
 
 /* ---- A call ---- */
@@ -247,7 +257,8 @@ static struct cu_context *current(void)
 
 static int *count_of(enum kind kind)
 {
-	int *const counts[KINDS] = { &fake.modules, &fake.streams, &fake.events, &fake.allocations, &fake.pinned };
+	int *const counts[KINDS] = { &fake.modules, &fake.streams, &fake.events, &fake.allocations, &fake.pinned,
+				       &fake.ranges, &fake.created };
 	return counts[kind];
 }
 
@@ -335,12 +346,18 @@ static void dispose(struct object *o)
 	} else if (o->kind == STREAM) {
 		drop_capture((struct cu_stream *)o);
 		drop_tasks(&((struct cu_stream *)o)->queue);
-	} else if (o->kind == MEMORY || o->kind == PINNED) {
+	} else if (o->kind == RANGE) {
 		struct memory *m = (struct memory *)o;
-		fake.bytes -= m->bytes;
-		if (o->kind == MEMORY)
+		munmap(m->begin, m->bytes);
+	} else if (o->kind != EVENT) {
+		struct memory *m = (struct memory *)o;
+		fake.bytes -= m->mapped ? 0 : m->bytes;
+		if (o->kind != PINNED && !m->mapped)
 			o->context->used -= m->bytes;
-		free(m->begin);
+		if (m->in_range)
+			mprotect(m->begin, m->bytes, PROT_NONE);
+		else
+			free(m->begin);
 	}
 	free(o);
 }
@@ -378,7 +395,7 @@ static bool is_within(const void *p, size_t bytes, enum kind kind)
 {
 	for (struct object *o = current()->objects; o; o = o->next) {
 		const struct memory *m = (const struct memory *)o;
-		if (o->kind == kind && (const char *)p >= m->begin && (const char *)p + bytes <= m->begin + m->bytes)
+		if (o->kind == kind && (!m->in_range || m->accessible) && (const char *)p >= m->begin && (const char *)p + bytes <= m->begin + m->bytes)
 			return true;
 	}
 	return false;
@@ -520,6 +537,10 @@ static cu_result destroy_context(struct cu_context *context)
 cu_result cuCtxDestroy(struct cu_context *context)
 {
 	ENTER(cuCtxDestroy);
+	/* These outlive a context: a driver would keep them. */
+	for (struct object *o = is_alive(context) ? context->objects : NULL; o; o = o->next)
+		if (o->kind == RANGE || o->kind == CREATED || (o->kind == MEMORY && ((struct memory *)o)->in_range))
+			fake.misuses++;
 	return leave(destroy_context(context));
 }
 
@@ -789,6 +810,134 @@ cu_result cuMemGetInfo(size_t *available, size_t *total)
 	return leave(CU_OK);
 }
 
+/* ---- Addresses first, memory later. None of this belongs to a context, though it is kept with one here ---- */
+
+#define GRANULE ((size_t)1 << 16) /* not a GPU's 2 MiB: who does not ask is found out */
+
+/* The object of that kind that begins there, or is at that address itself, in any context. */
+static struct memory *find_anywhere(const void *p, enum kind kind)
+{
+	for (struct cu_context *c = contexts; c; c = c->next)
+		for (struct object *o = c->objects; o; o = o->next)
+			if (o->kind == kind && (p == o || ((struct memory *)o)->begin == p))
+				return (struct memory *)o;
+	return NULL;
+}
+
+static void destroy_anywhere(struct memory *m)
+{
+	struct object **at = &m->object.context->objects;
+	while (*at != &m->object)
+		at = &(*at)->next;
+	*at = m->object.next;
+	dispose(&m->object);
+}
+
+static bool is_good_kind(const struct cu_memory_kind *kind)
+{
+	static const struct cu_memory_kind none;
+	return kind->type == CU_MEMORY_PINNED && kind->place.type == CU_MEMORY_ON_DEVICE && kind->place.id >= 0 &&
+	       kind->place.id < fake.n_gpus && !kind->handle_types && !kind->win32 &&
+	       memcmp(kind->flags, none.flags, sizeof none.flags) == 0;
+}
+
+cu_result cuMemGetAllocationGranularity(size_t *out, const struct cu_memory_kind *kind, unsigned option)
+{
+	ENTER(cuMemGetAllocationGranularity);
+	*out = GRANULE;
+	return leave(is_good_kind(kind) && option == CU_GRANULARITY_MINIMUM ? CU_OK : misuse(INVALID_VALUE));
+}
+
+cu_result cuMemAddressReserve(cu_address *out, size_t bytes, size_t alignment, cu_address wish, unsigned long long flags)
+{
+	ENTER_CONTEXT(cuMemAddressReserve);
+	if (!bytes || bytes % GRANULE || alignment || wish || flags)
+		return leave(misuse(INVALID_VALUE));
+	void *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return leave(CU_OUT_OF_MEMORY);
+	struct memory *m = make(RANGE, sizeof *m);
+	m->begin = p;
+	m->bytes = bytes;
+	*out = (uintptr_t)p;
+	return leave(CU_OK);
+}
+
+cu_result cuMemAddressFree(cu_address p, size_t bytes)
+{
+	ENTER(cuMemAddressFree);
+	struct memory *m = find_anywhere((void *)(uintptr_t)p, RANGE);
+	if (!m || m->bytes != bytes || find_anywhere(m->begin, MEMORY))
+		return leave(misuse(INVALID_VALUE));
+	destroy_anywhere(m);
+	return leave(CU_OK);
+}
+
+cu_result cuMemCreate(cu_memory *out, size_t bytes, const struct cu_memory_kind *kind, unsigned long long flags)
+{
+	ENTER_CONTEXT(cuMemCreate);
+	if (!bytes || bytes % GRANULE || !is_good_kind(kind) || flags || spoils_capture())
+		return leave(misuse(INVALID_VALUE));
+	if (bytes > current()->gpu->memory - current()->used)
+		return leave(CU_OUT_OF_MEMORY);
+	struct memory *m = make(CREATED, sizeof *m);
+	m->bytes = bytes;
+	m->object.context->used += bytes;
+	fake.bytes += bytes;
+	*out = (uintptr_t)m;
+	return leave(CU_OK);
+}
+
+cu_result cuMemRelease(cu_memory memory)
+{
+	ENTER(cuMemRelease);
+	struct memory *m = find_anywhere((void *)(uintptr_t)memory, CREATED);
+	if (!m)
+		return leave(misuse(INVALID_VALUE));
+	destroy_anywhere(m);
+	return leave(CU_OK);
+}
+
+cu_result cuMemMap(cu_address p, size_t bytes, size_t offset, cu_memory memory, unsigned long long flags)
+{
+	ENTER_CONTEXT(cuMemMap);
+	void *begin = (void *)(uintptr_t)p;
+	struct memory *range = find_anywhere(begin, RANGE), *from = find_anywhere((void *)(uintptr_t)memory, CREATED);
+	if (!range || !from || bytes > range->bytes || from->bytes != bytes || from->mapped || offset || flags ||
+	    find_anywhere(begin, MEMORY))
+		return leave(misuse(INVALID_VALUE));
+	struct memory *m = make(MEMORY, sizeof *m);
+	m->begin = begin;
+	m->bytes = bytes;
+	m->in_range = true;
+	from->mapped = true;
+	return leave(CU_OK);
+}
+
+cu_result cuMemSetAccess(cu_address p, size_t bytes, const struct cu_access *access, size_t n)
+{
+	ENTER(cuMemSetAccess);
+	struct memory *m = find_anywhere((void *)(uintptr_t)p, MEMORY);
+	if (!m || !m->in_range || m->bytes != bytes || n != 1 || access->place.type != CU_MEMORY_ON_DEVICE ||
+	    access->flags != CU_MEMORY_READ_WRITE)
+		return leave(misuse(INVALID_VALUE));
+	if (mprotect(m->begin, bytes, PROT_READ | PROT_WRITE) != 0)
+		abort();
+	m->accessible = true;
+	memset(m->begin, 0xa5, bytes < POISONED ? bytes : POISONED); /* not cleared */
+	return leave(CU_OK);
+}
+
+cu_result cuMemUnmap(cu_address p, size_t bytes)
+{
+	ENTER(cuMemUnmap);
+	struct memory *m = find_anywhere((void *)(uintptr_t)p, MEMORY);
+	if (!m || !m->in_range || m->bytes != bytes)
+		return leave(misuse(INVALID_VALUE));
+	destroy_anywhere(m);
+	return leave(CU_OK);
+}
+
 /* ---- Streams ---- */
 
 cu_result cuStreamCreate(struct cu_stream **out, unsigned flags)
@@ -973,10 +1122,25 @@ cu_result cuGraphInstantiateWithFlags(struct cu_graph_exec **out, struct cu_grap
 	struct cu_graph_exec *e = make_graph(sizeof *e, &fake.execs);
 	for (int i = 0; i < graph->tasks.n; i++)
 		append(&e->graph.tasks, &graph->tasks.task[i]);
+	e->context = current();
 	*out = e;
 	return leave(CU_OK);
 }
 #endif
+
+/* What a graph needs of the GPU's memory it has from here on: a driver would take it with the first launch at the latest. */
+cu_result cuGraphUpload(struct cu_graph_exec *exec, struct cu_stream *stream)
+{
+	ENTER_CONTEXT(cuGraphUpload);
+	if (!link_to(stream, STREAM) || stream->capturing)
+		return leave(misuse(INVALID_HANDLE));
+	size_t bytes = fake.graph_bytes * (size_t)exec->graph.tasks.n;
+	if (bytes > current()->gpu->memory - current()->used)
+		return leave(CU_OUT_OF_MEMORY);
+	exec->bytes += bytes;
+	exec->context->used += bytes;
+	return leave(CU_OK);
+}
 
 cu_result cuGraphLaunch(struct cu_graph_exec *exec, struct cu_stream *stream)
 {
@@ -991,6 +1155,8 @@ cu_result cuGraphLaunch(struct cu_graph_exec *exec, struct cu_stream *stream)
 cu_result cuGraphExecDestroy(struct cu_graph_exec *exec)
 {
 	ENTER(cuGraphExecDestroy);
+	if (is_alive(exec->context))
+		exec->context->used -= exec->bytes;
 	return leave(destroy_graph(&exec->graph));
 }
 

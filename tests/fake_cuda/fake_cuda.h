@@ -5,6 +5,7 @@
  * through LD_LIBRARY_PATH, and its settings from the environment:
  *   FAKE_CUDA_GPUS    "NAME,9.0,132,232448,85899345920; ..." (name, compute capability, SMs, shared memory, memory); "" is none
  *   FAKE_CUDA_DRIVER  cuDriverGetVersion's number, 13000 for 13.0
+ *   FAKE_CUDA_GRAPH_BYTES  graph_bytes below
  *   FAKE_CUDA_FAIL    "cuInit 100": calls of that name return that code
  *
  * Work happens as late as a driver might let it: when somebody waits. Who does not wait long enough, or changes too early what a
@@ -40,6 +41,7 @@ struct fake_cuda {
 	struct fake_gpu gpu[FAKE_GPUS];
 	int driver_version;
 	struct fake_kernel kernel[FAKE_KERNELS];
+	size_t graph_bytes; /* of GPU memory that each launch of a graph takes; 0 */
 	bool only_known; /* kernels that are not in this list are not found, whatever an image holds */
 
 	/* What fails: the n-th call from now (1 is the next; 0: none), or from it on; or all calls of a name. */
@@ -55,7 +57,7 @@ struct fake_cuda {
 	int misuses;             /* calls that a driver might let pass, or crash on */
 
 	/* What is alive now. */
-	int contexts, modules, streams, events, graphs, execs, allocations, pinned;
+	int contexts, modules, streams, events, graphs, execs, allocations, pinned, ranges, created;
 	size_t bytes; /* of all allocations */
 };
 

@@ -81,7 +81,44 @@ def test_memory_that_does_not_suffice(verbatim, on_gpu, build, root):
     assert result.stderr.startswith("verbatim: error: ") and result.stderr.count("\n") == 1, result.stderr
 
 
-@pytest.mark.parametrize("call", ["cuMemAlloc", "cuMemHostAlloc", "cuModuleGetFunction", "cuLaunchKernelEx", "cuGraphLaunch",
+def test_graphs_are_measured_before_the_cache(verbatim, on_gpu, build, root):
+    """The memory of graphs is taken from the cache, not from what is kept free; where one sequence does not fit any more, its
+    context is shortened, and where it was asked for, that is an error."""
+    def bench(graph_bytes, *args):
+        env = {"LD_LIBRARY_PATH": str(build / "tests/fake_cuda/emulated"), "FAKE_CUDA_GRAPH_BYTES": str(graph_bytes),
+               "FAKE_CUDA_GPUS": "Small,9.0,132,232448,1342177280"}
+        return verbatim("bench", "demo", "--device", "cuda", "--prompt-tokens", 8, "--decode-tokens", 2, "--repeat", 1,
+                        "--json", *args, env=env)
+
+    def memory(*args):
+        result = bench(*args)
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)["gpu_memory"]
+
+    m = memory(0)
+    parts = ["driver", "weights", "buffers", "graphs", "draft", "kv", "free"]
+    assert sum(m[k] for k in parts) == m["total"] == 1342177280
+    assert m["graphs"] == 0 and m["weights"] > 7 << 20 and m["kv"] > 0
+    m = memory(100_000, "--batch", "1,2,3")
+    assert m["graphs"] > 10 << 20 and sum(m[k] for k in parts) == m["total"]
+    # 1000 sequences of 2048 tokens do not fit: whatever the graphs take, the same is kept free.
+    for graph_bytes in (0, 200_000):
+        m = memory(graph_bytes, "--context", 2048, "--max-batch", 1000, "--prefill-chunk", 1)
+        assert abs(m["free"] - m["total"] // 32) < 64 << 20, m
+    nodes = memory(1000)["graphs"] // 1000
+    m = memory(0, "--context", 2048)
+    # 12 caches, each rounded up to 2 MiB.
+    least = m["total"] // 32 + 12 * (2 << 20) + m["kv"] // 2
+    too_much = (m["free"] + m["kv"] - least) // nodes
+    env = {"LD_LIBRARY_PATH": str(build / "tests/fake_cuda/emulated"), "FAKE_CUDA_GRAPH_BYTES": str(too_much),
+           "FAKE_CUDA_GPUS": "Small,9.0,132,232448,1342177280"}
+    result = verbatim("run", "demo", "Once", "--device", "cuda", "--max-tokens", 2, "--json", env=env)
+    assert result.returncode == 0 and "warning: context lowered to 1024 tokens" in result.stderr, result.stderr
+    result = bench(too_much, "--context", 2048)
+    assert result.returncode == 1 and "for the KV cache: a sequence of 2048 tokens" in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("call", ["cuMemAddressReserve", "cuMemCreate", "cuMemMap", "cuMemSetAccess", "cuGraphUpload", "cuMemAlloc", "cuMemHostAlloc", "cuModuleGetFunction", "cuLaunchKernelEx", "cuGraphLaunch",
                                   "cuStreamBeginCapture", "cuGraphInstantiateWithFlags", "cuMemcpyHtoDAsync",
                                   "cuStreamSynchronize", "cuEventCreate"])
 def test_calls_that_fail(verbatim, on_gpu, build, root, call):

@@ -44,6 +44,10 @@ EQUAL(CU_CAPTURE_THREAD_LOCAL, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
 EQUAL(CU_JIT_LOG, CU_JIT_ERROR_LOG_BUFFER);
 EQUAL(CU_JIT_LOG_SIZE, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES);
 EQUAL(CU_LAUNCH_EARLY, CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION);
+EQUAL(CU_MEMORY_PINNED, CU_MEM_ALLOCATION_TYPE_PINNED);
+EQUAL(CU_MEMORY_ON_DEVICE, CU_MEM_LOCATION_TYPE_DEVICE);
+EQUAL(CU_MEMORY_READ_WRITE, CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
+EQUAL(CU_GRANULARITY_MINIMUM, CU_MEM_ALLOC_GRANULARITY_MINIMUM);
 
 _Static_assert(SAME(cu_device, CUdevice) && SAME(cu_address, CUdeviceptr), "handles");
 EQUAL(sizeof(struct cu_launch_attribute), sizeof(CUlaunchAttribute));
@@ -60,6 +64,14 @@ EQUAL(offsetof(OURS, shared_memory), offsetof(CUlaunchConfig, sharedMemBytes));
 EQUAL(offsetof(OURS, stream), offsetof(CUlaunchConfig, hStream));
 EQUAL(offsetof(OURS, attributes), offsetof(CUlaunchConfig, attrs));
 EQUAL(offsetof(OURS, n_attributes), offsetof(CUlaunchConfig, numAttrs));
+EQUAL(sizeof(struct cu_place), sizeof(CUmemLocation));
+EQUAL(offsetof(struct cu_place, id), offsetof(CUmemLocation, id));
+EQUAL(sizeof(struct cu_memory_kind), sizeof(CUmemAllocationProp));
+EQUAL(offsetof(struct cu_memory_kind, handle_types), offsetof(CUmemAllocationProp, requestedHandleTypes));
+EQUAL(offsetof(struct cu_memory_kind, place), offsetof(CUmemAllocationProp, location));
+EQUAL(offsetof(struct cu_memory_kind, flags), offsetof(CUmemAllocationProp, allocFlags));
+EQUAL(sizeof(struct cu_access), sizeof(CUmemAccessDesc));
+EQUAL(offsetof(struct cu_access, flags), offsetof(CUmemAccessDesc, flags));
 
 
 #define TEXT_(name) #name
@@ -89,7 +101,8 @@ static void test_calls(void **state)
 	/* CUDA 13 has newer ones; those that we ask for are there as long as programs of CUDA 3.2 run. */
 	static const char *const older[] = { "cuCtxCreate", "cuEventElapsedTime", NULL };
 	/* Pointers to structs or enumerations of our own, which are compared above. */
-	static const char *const own_types[] = { "cuCtxCreate", "cuModuleLoadDataEx", "cuLaunchKernelEx", NULL };
+	static const char *const own_types[] = { "cuCtxCreate", "cuModuleLoadDataEx", "cuLaunchKernelEx", "cuMemCreate", "cuMemSetAccess",
+						 "cuMemGetAllocationGranularity", NULL };
 	for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
 		if (strcmp(calls[i].symbol, calls[i].theirs) != 0 && !is_one_of(calls[i].name, older))
 			fail_msg("%s: we ask for %s, cuda.h for %s", calls[i].name, calls[i].symbol, calls[i].theirs);

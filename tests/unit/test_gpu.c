@@ -240,7 +240,7 @@ static void test_images(void **state)
 
 struct session {
 	struct gpu *g;
-	void *device, *copy, *host;
+	void *device, *copy, *host, *range, *left;
 	struct gpu_kernel k;
 	struct gpu_graph *graph;
 	struct gpu_event *from, *to;
@@ -253,10 +253,15 @@ static int work(struct session *s)
 	const struct gpu_grid grid = { .blocks = { 1, 1, 1 }, .threads = 32, .early = true };
 	const size_t bytes = N * sizeof(int);
 	uint64_t available, total;
+	int y[N], z[N];
+	for (int i = 0; i < N; i++)
+		y[i] = i;
 	TRY(gpu_open(&s->g, 0));
 	TRY(gpu_alloc(s->g, &s->device, bytes, "a test"));
 	TRY(gpu_alloc(s->g, &s->copy, bytes, "a test"));
 	TRY(gpu_host_alloc(s->g, &s->host, bytes, "a test"));
+	TRY(gpu_reserve(s->g, &s->range, (size_t)1 << 30, "a test"));
+	TRY(gpu_reserve(s->g, &s->left, 1, "a test"));
 	TRY(gpu_find_kernel(s->g, "double_it", 60000, &s->k));
 	TRY(gpu_event_create(s->g, &s->from));
 	TRY(gpu_event_create(s->g, &s->to));
@@ -279,18 +284,21 @@ static int work(struct session *s)
 	gpu_launch(s->g, &s->k, &grid, &a);
 	gpu_fill(s->g, s->copy, 0, bytes);
 	gpu_copy(s->g, s->copy, s->device, bytes);
+	gpu_launch(s->g, &s->k, &grid, &(struct double_args){ s->range, N }); /* which has no memory yet */
 	gpu_download(s->g, x, s->copy, bytes);
 	memset(&a, 0, sizeof a); /* was copied */
 	TRY(gpu_capture_end(s->g, &s->graph));
 	TRY(gpu_status(s->g));
+	TRY(gpu_back(s->g, s->range, bytes, "a test"));
+	gpu_upload(s->g, s->range, y, bytes);
 	gpu_graph_launch(s->g, s->graph);
 	gpu_graph_launch(s->g, s->graph);
-	int y[N];
 	gpu_download(s->g, y, s->device, bytes);
+	gpu_download(s->g, z, s->range, bytes);
 	TRY(gpu_sync(s->g));
 	for (int i = 0; i < N; i++)
-		if (x[i] != 8 * i || y[i] != 8 * i)
-			fail_msg("[%d]: %d and %d, not %d", i, x[i], y[i], 8 * i);
+		if (x[i] != 8 * i || y[i] != 8 * i || z[i] != 4 * i)
+			fail_msg("[%d]: %d, %d and %d, not %d twice and %d", i, x[i], y[i], z[i], 8 * i, 4 * i);
 	return VB_OK;
 }
 
@@ -304,9 +312,10 @@ static int sequence(struct session *s)
 		gpu_event_destroy(s->g, &s->from);
 		gpu_event_destroy(s->g, &s->to);
 		gpu_free(s->g, s->device);
+		gpu_free(s->g, s->range);
 		gpu_host_free(s->g, s->host);
 	}
-	gpu_close(&s->g); /* with the copy */
+	gpu_close(&s->g); /* with the copy, and what is left */
 	return rc;
 }
 
@@ -317,20 +326,20 @@ static void test_sequence(void **state)
 	struct session s;
 	need(sequence(&s));
 	assert_clean(fake);
-	assert_int_equal(fake->n_launches, 3);
-	assert_int_equal(fake->n_early, 2);
+	assert_int_equal(fake->n_launches, 5);
+	assert_int_equal(fake->n_early, 3);
 	/* Not before compute capability 9.0, nor on a driver that could not capture it. */
 	fake = fresh();
 	fake->gpu[0].major = 8;
 	need(sequence(&s));
-	assert_int_equal(fake->n_launches, 3);
+	assert_int_equal(fake->n_launches, 5);
 	assert_int_equal(fake->n_early, 0);
 	gpu_close(&s.g);
 	/* Nor where kernels are compiled from the PTX: they do not wait. */
 	fake = fresh();
 	fake->gpu[0].major = 10;
 	need(sequence(&s));
-	assert_int_equal(fake->n_launches, 3);
+	assert_int_equal(fake->n_launches, 5);
 	assert_int_equal(fake->n_early, 0);
 	gpu_close(&s.g);
 }
@@ -348,7 +357,8 @@ static void test_every_call_fails(void **state)
 {
 	(void)state;
 	/* A destroyer that fails leaves what it had to destroy, unless that goes with its context. */
-	static const char *const leave_something[] = { "cuCtxDestroy", "cuGraphDestroy", "cuGraphExecDestroy", NULL };
+	static const char *const leave_something[] = { "cuCtxDestroy", "cuGraphDestroy", "cuGraphExecDestroy", "cuMemUnmap",
+						       "cuMemRelease", "cuMemAddressFree", NULL };
 	static const unsigned codes[] = { 999, 2, 201, 700, 12345 };
 	int last = 0;
 	for (size_t c = 0; c < sizeof codes / sizeof codes[0]; c++) {
@@ -471,6 +481,49 @@ static void test_memory(void **state)
 	gpu_close(&g);
 	assert_int_equal(fake_cuda_alive(), 0);
 	gpu_close(&g); /* again */
+}
+
+/* Addresses come first, memory later, and only as much as is asked for. */
+static void test_reserved(void **state)
+{
+	(void)state;
+	struct fake_cuda *fake = fresh();
+	struct gpu *g = opened();
+	void *p, *q;
+	uint64_t before, after, total;
+	need(gpu_memory(g, &before, &total));
+	need(gpu_reserve(g, &p, (size_t)8 << 30, "the cache")); /* the GPU has 64 MiB */
+	need(gpu_reserve(g, &q, 100000, "the cache"));
+	need(gpu_memory(g, &after, &total));
+	assert_int_equal(before, after);
+	assert_int_equal(gpu_back(g, p, (size_t)1 << 30, "the cache"), VB_ENOMEM);
+	says(vb_errmsg(), "out of GPU memory: the cache: 1073741824 bytes, but of 67108864");
+	need(gpu_back(g, p, 1, "the cache"));
+	need(gpu_back(g, q, 100000, "the cache"));
+	need(gpu_memory(g, &after, &total));
+	assert_int_equal(before - after, (1 + 2) * 65536); /* the fake's pages */
+	gpu_fill(g, p, 7, 65536);
+	gpu_fill(g, q, 7, 100000);
+	gpu_free(g, q); /* after what uses it */
+	need(gpu_sync(g));
+	gpu_fill(g, p, 7, 65537); /* beyond */
+	assert_int_equal(gpu_sync(g), VB_EDEVICE);
+	gpu_close(&g);
+	assert_int_equal(fake_cuda_alive(), 0);
+	assert_int_equal(fake->misuses, 1);
+	fake = fresh();
+	g = opened();
+	need(gpu_reserve(g, &p, 0, "nothing"));
+	assert_null(p);
+	need(gpu_back(g, p, 0, "nothing"));
+	need(gpu_capture_begin(g));
+	assert_int_equal(gpu_reserve(g, &p, 1, "the cache"), VB_ESTATE);
+	assert_int_equal(gpu_back(g, p, 1, "the cache"), VB_ESTATE);
+	struct gpu_graph *graph;
+	need(gpu_capture_end(g, &graph));
+	gpu_graph_destroy(g, &graph);
+	gpu_close(&g);
+	assert_clean(fake);
 }
 
 static void test_kernels(void **state)
@@ -665,6 +718,7 @@ int main(void)
 		cmocka_unit_test(test_all_calls_fail_from),
 		cmocka_unit_test(test_every_allocation_fails),
 		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_reserved),
 		cmocka_unit_test(test_kernels),
 		cmocka_unit_test(test_capture),
 		cmocka_unit_test(test_lateness),
