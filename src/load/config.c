@@ -66,21 +66,6 @@ static int read_type(struct model_config *c)
 	return VB_OK;
 }
 
-static int refuse_quantised(const struct model_config *c)
-{
-	static const char *const keys[] = { "quantization_config", "compression_config" };
-	for (int i = 0; i < 4; i++) {
-		const char *key = keys[i % 2], *method;
-		const json_t *q = json_get(i < 2 ? c->json : c->text, key);
-		if (!q)
-			continue;
-		TRY(json_get_str(q, "quant_method", c->where, "unnamed", &method));
-		FAIL(VB_EUNSUPPORTED, "quantised weights are not supported: %s: key \"%s\": method \"%.64s\": "
-		     "use the bf16, f16 or f32 checkpoint", c->where, key, method);
-	}
-	return VB_OK;
-}
-
 static int read_dtype(struct model_config *c)
 {
 	static const struct {
@@ -320,7 +305,7 @@ static int read_all(struct model_config *c)
 		FAIL(VB_EFORMAT, "wrong type: %s: expected an object, found %s", c->where, json_kind(c->json));
 	TRY(read_type(c));
 	TRY(read_architecture(c));
-	TRY(refuse_quantised(c));
+	TRY(config_read_quantization(c));
 	const struct family *f = family_find(c->model_type);
 	TRY(read_dtype(c));
 	TRY(read_sizes(c, f));

@@ -58,6 +58,9 @@ int config_layer_slides(const json_t *config, const struct family *f, int64_t la
 /* Fills rope, rope_local of `c`, whose sizes, windows and max_position are known, from the keys of `text`. */
 int config_read_rope(struct model_config *c, const struct family *f, const json_t *text);
 
+/* Fills quantization of `c`, whose json and text are known. */
+int config_read_quantization(struct model_config *c);
+
 /* Token id or list of at most CONFIG_MAX_EOS at `key` of o: 0 <= id < n_vocab. Absent, null and []: *n is 0. */
 int config_token_ids(const json_t *o, const char *key, const char *where, int64_t n_vocab, int32_t *ids,
 		     int64_t *n);

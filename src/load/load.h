@@ -8,6 +8,8 @@
 
 #include "base/json.h"
 #include "base/tensor.h"
+#include "base/threads.h"
+#include "kernels/ops/weight_matrix.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -40,6 +42,8 @@ int tensor_set_unchanged(const struct tensor_set *set);
 /* Asks the kernel to read ahead everything, or to drop one tensor's pages again (after it was copied). */
 void tensor_set_prefetch(const struct tensor_set *set);
 void tensor_set_release(const struct tensor_set *set, const struct tensor *t);
+/* The same of some bytes of a tensor. */
+void tensor_set_release_bytes(const struct tensor_set *set, const void *data, uint64_t bytes);
 
 /* ---- config.json ---- */
 
@@ -73,6 +77,19 @@ struct rope_config {
 
 enum activation_kind { ACTIVATION_SILU = 0, ACTIVATION_GELU_TANH, ACTIVATION_GELU };
 
+/* How matrices are stored, where not as plain numbers. docs/QUANTIZATION.md has the formats. */
+enum quant_method { QUANT_NONE = 0, QUANT_AWQ, QUANT_GPTQ, QUANT_COMPRESSED, QUANT_FP8, QUANT_VERBATIM };
+
+/* What quantization_config says of them. The shapes of the tensors say the rest, and are believed. */
+struct quantization {
+	enum quant_method method;
+	const char *name; /* "awq", static; NULL where there is none */
+	int bits;         /* of AWQ, GPTQ and verbatim; of the last scheme of compressed-tensors */
+	int64_t group;    /* weights a scale; 0: a whole row */
+	int64_t block[2]; /* FP8: rows and columns of a scale's block; 0: none */
+	bool symmetric, act_order, zero_less_one; /* GPTQ; the last: stored zeros are one too small */
+};
+
 #define CONFIG_MAX_LAYERS 1024
 #define CONFIG_MAX_EOS 16
 
@@ -98,6 +115,7 @@ struct model_config {
 	int64_t n_eos;
 	int32_t eos[CONFIG_MAX_EOS];
 	int32_t bos; /* -1: none */
+	struct quantization quantization;
 	const char *where; /* "DIR/config.json": names the file in messages; owned by the config */
 	json_t *json;      /* the whole file; owned by the config */
 	const json_t *text; /* its text_config, else the whole file: for keys that one family alone has */
@@ -105,8 +123,8 @@ struct model_config {
 
 /* Reads MODEL_DIR/config.json (both the `rope_scaling`/`torch_dtype` form and transformers 5's
  * `rope_parameters`/`dtype`), a nested text_config included. Families differ in their defaults, so those are
- * applied by model_type here, in one table. quantization_config is VB_EUNSUPPORTED, naming the method; auto_map is
- * ignored (no remote code is ever run) and mentioned where the model_type is unknown. */
+ * applied by model_type here, in one table. A quantization_config that is not served is VB_EUNSUPPORTED, naming key
+ * and value; auto_map is ignored (no remote code is ever run) and mentioned where the model_type is unknown. */
 int model_config_read(struct model_config **out, const char *model_dir);
 int model_config_parse(struct model_config **out, const char *json, size_t len, const char *where);
 void model_config_destroy(struct model_config **config);
@@ -116,6 +134,42 @@ void model_config_destroy(struct model_config **config);
  * model's part; `layer_type` is NULL or the layer's entry of layer_types; `where` names the file in messages. */
 int model_config_window(const json_t *config, const char *model_type, int64_t layer, const char *layer_type,
 			const char *where, int64_t *out);
+
+/* ---- Matrices, however they are stored ---- */
+
+enum stored_kind { STORED_PLAIN, STORED_FP8, STORED_VERBATIM, STORED_AWQ, STORED_GPTQ, STORED_PACKED, STORED_INT8 };
+
+/* One matrix [n, k] of a folder. The tensors are borrowed from the set. */
+struct stored_matrix {
+	enum stored_kind kind;
+	/* What it is without loss: format, n, k, group; of a dense one the type (FP8, and integers that have no canonical
+	 * form, are F32 here: whoever reads rows gets them so). Pointers are set where the file holds just that. */
+	struct weight_matrix form;
+	const struct tensor *data, *scale, *zero, *index; /* NULL where there is none */
+	int bits;
+	int64_t group, n_groups; /* as stored; scales are [n or block rows, n_groups] */
+	int64_t block_rows;      /* FP8: rows that share a scale */
+	bool zero_less_one;
+	bool ordered; /* groups are not of neighbours: `form` needs an order */
+};
+
+/* Finds the matrix "X.weight" in whatever tensors the set has for it and checks their types and shapes. VB_ENOTFOUND
+ * where there is none. No element is read. */
+int stored_find(struct stored_matrix *out, const struct quantization *q, const struct tensor_set *set, const char *name,
+		int64_t n, int64_t k);
+
+/* Bytes for stored_read: 64-byte aligned parts. 0: `form` is dense, or is mapped as it stands. */
+uint64_t stored_bytes(const struct stored_matrix *s);
+
+/* Writes the canonical matrix into memory of stored_bytes(), 64-byte aligned, by the team (NULL: one thread) and tells in
+ * *out where what lies. Pages of the file are dropped as they were read. VB_EFORMAT where an element means nothing. */
+int stored_read(const struct stored_matrix *s, const struct tensor_set *set, struct team *team, void *memory,
+		struct weight_matrix *out);
+
+/* Rows [begin, begin + n) as float32 [n, k], columns in the model's order: by any thread. What stored_read would refuse
+ * comes out as it is. `scratch` has stored_scratch_bytes(s, n). */
+uint64_t stored_scratch_bytes(const struct stored_matrix *s, int64_t n);
+void stored_rows(const struct stored_matrix *s, int64_t begin, int64_t n, void *scratch, float *out);
 
 /* ---- generation_config.json ---- */
 

@@ -503,11 +503,16 @@ void tensor_set_prefetch(const struct tensor_set *set)
 
 void tensor_set_release(const struct tensor_set *set, const struct tensor *t)
 {
+	tensor_set_release_bytes(set, t->data, t->bytes);
+}
+
+void tensor_set_release_bytes(const struct tensor_set *set, const void *data, uint64_t bytes)
+{
 	(void)set;
-	/* Whole pages of this tensor alone: a neighbour that shares a page may still be wanted. */
+	/* Whole pages of these bytes alone: a neighbour that shares a page may still be wanted. */
 	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	const uintptr_t begin = ((uintptr_t)t->data + page - 1) / page * page;
-	const uintptr_t end = ((uintptr_t)t->data + t->bytes) / page * page;
+	const uintptr_t begin = ((uintptr_t)data + page - 1) / page * page;
+	const uintptr_t end = ((uintptr_t)data + bytes) / page * page;
 	if (begin < end)
 		(void)madvise((void *)begin, end - begin, MADV_DONTNEED);
 }

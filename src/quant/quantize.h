@@ -1,0 +1,26 @@
+/* quantize.h - rows of floating-point weights to rows of 8 or 4 bits. Pure functions.
+ *
+ *   Q8: w = scale * q, q from -127 to 127, a group is 32 weights of a row. scale = max|w| / 127, rounded to f16.
+ *   Q4: w = scale * (q - zero / 8), q from 0 to 15, zero from 0 to 128, a group is 32. Scale and zero are those, of some
+ *       candidates, with the least sum of e(i) * (w - w')^2, where e(i) = |w(i)| + sqrt(mean of the group's w^2): large
+ *       weights matter more. A group of equal weights is their value rounded to f16.
+ *
+ * A row's result depends on that row alone, and every sum has a fixed order: the same bits for any number of threads.
+ * Zeros stay zeros. A row with an infinity, a NaN or a value beyond what f16 scales reach is refused: such a matrix has
+ * no useful 8-bit form.
+ */
+#ifndef QUANT_QUANTIZE_H
+#define QUANT_QUANTIZE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define QUANT_GROUP 32
+
+/* x[k] to q[k] and scale[ceil(k / 32)] (f16). False where x has a value that is not to be quantised. */
+bool quantize_row_q8(const float *x, int64_t k, int8_t *q, uint16_t *scale);
+
+/* x[k] to q[(k + 1) / 2] (even positions in the low nibble; the last nibble of an odd row is 0), scale (f16) and zero. */
+bool quantize_row_q4(const float *x, int64_t k, uint8_t *q, uint16_t *scale, uint8_t *zero);
+
+#endif

@@ -1,0 +1,252 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/dtype.h"
+#include "base/rng.h"
+#include "kernels/ops/weight_matrix.h"
+#include "quant/quantize.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define K_MAX 200
+
+struct row {
+	int64_t k;
+	float x[K_MAX];
+	uint8_t data[K_MAX + 8], zero[K_MAX];
+	uint16_t scale[K_MAX];
+	bool good;
+	struct weight_matrix m;
+};
+
+/* Normal deviates, near enough: sums of four uniform numbers. */
+static void draw(struct row *r, int64_t k, float size, uint64_t seed)
+{
+	r->k = k;
+	for (int64_t i = 0; i < k; i++) {
+		uint32_t w[4];
+		rng_block(seed, RNG_WEIGHTS, 0, (uint32_t)i, w);
+		r->x[i] = 0;
+		for (int j = 0; j < 4; j++)
+			r->x[i] += size * ((float)w[j] * 0x1p-32f - 0.5f);
+	}
+}
+
+static void quantise(struct row *r, enum weight_format format)
+{
+	memset(r->data, 0xa5, sizeof r->data);
+	memset(r->scale, 0xa5, sizeof r->scale);
+	memset(r->zero, 0xa5, sizeof r->zero);
+	r->m = (struct weight_matrix){ .format = format, .n = 1, .k = r->k, .group = 32, .data = r->data, .scale = r->scale,
+				       .zero = format == WEIGHT_Q4 ? r->zero : NULL };
+	r->good = format == WEIGHT_Q8 ? quantize_row_q8(r->x, r->k, (int8_t *)r->data, r->scale) :
+					quantize_row_q4(r->x, r->k, r->data, r->scale, r->zero);
+	assert_int_equal(r->data[weight_row_bytes(&r->m)], 0xa5);
+	assert_int_equal(r->scale[weight_groups(&r->m)], 0xa5a5);
+	assert_int_equal(r->zero[weight_groups(&r->m)], 0xa5);
+}
+
+static const enum weight_format formats[] = { WEIGHT_Q8, WEIGHT_Q4 };
+
+/* No weight is off by more than half a step (and what rounding the scale costs at the ends). */
+static void test_errors(void **state)
+{
+	(void)state;
+	static const int64_t sizes[] = { 1, 2, 7, 31, 32, 33, 64, 95, 200 };
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+		for (int f = 0; f < 2; f++)
+			for (uint64_t seed = 0; seed < 20; seed++) {
+				struct row r;
+				draw(&r, sizes[i], 0.05f, seed);
+				quantise(&r, formats[f]);
+				assert_true(r.good);
+				for (int64_t g = 0; g < weight_groups(&r.m); g++) {
+					float low = 0, high = 0;
+					for (int64_t k = 32 * g; k < 32 * g + 32 && k < r.k; k++) {
+						low = fminf(low, r.x[k]);
+						high = fmaxf(high, r.x[k]);
+					}
+					float step = f == 0 ? fmaxf(-low, high) / 127 : (high - low) / 15;
+					/* Of 4 bits the ends may be cut for the sake of the others. */
+					float most = f == 0 ? 0.51f : 1.6f;
+					for (int64_t k = 32 * g; k < 32 * g + 32 && k < r.k; k++)
+						if (fabsf(weight_value(&r.m, 0, k) - r.x[k]) > most * step)
+							fail_msg("%s, %lld columns, seed %llu: column %lld: %g became %g, a step is %g",
+								 weight_format_name(formats[f]), (long long)r.k,
+								 (unsigned long long)seed, (long long)k, (double)r.x[k],
+								 (double)weight_value(&r.m, 0, k), (double)step);
+				}
+			}
+}
+
+/* The weighted squared error that the search is for: never above that of the plain choice, and below it by far in all. */
+static double error_of(const struct row *r)
+{
+	double all = 0;
+	for (int64_t g = 0; g < r->k / 32; g++) {
+		double squares = 0;
+		for (int64_t k = 32 * g; k < 32 * g + 32; k++)
+			squares += (double)r->x[k] * r->x[k];
+		for (int64_t k = 32 * g; k < 32 * g + 32; k++) {
+			double d = (double)weight_value(&r->m, 0, k) - r->x[k];
+			all += (fabs(r->x[k]) + sqrt(squares / 32)) * d * d;
+		}
+	}
+	return all;
+}
+
+static void plain_q4(struct row *r)
+{
+	quantise(r, WEIGHT_Q4);
+	for (int64_t g = 0; g < r->k / 32; g++) {
+		float low = 0, high = 0;
+		for (int64_t k = 32 * g; k < 32 * g + 32; k++) {
+			low = fminf(low, r->x[k]);
+			high = fmaxf(high, r->x[k]);
+		}
+		float scale = f16_to_f32(r->scale[g] = f32_to_f16((high - low) / 15));
+		float zero = rintf(-low / ((high - low) / 15) * 8);
+		r->zero[g] = (uint8_t)zero;
+		for (int64_t k = 32 * g; k < 32 * g + 32; k++) {
+			float q = fminf(fmaxf(rintf(r->x[k] / scale + zero / 8), 0), 15);
+			unsigned shift = k % 2 ? 4 : 0;
+			r->data[k / 2] = (uint8_t)((r->data[k / 2] & (0xf0u >> shift)) | (unsigned)q << shift);
+		}
+	}
+}
+
+static void test_search(void **state)
+{
+	(void)state;
+	double searched = 0, plain = 0;
+	for (uint64_t seed = 0; seed < 200; seed++) {
+		struct row r;
+		draw(&r, 32, 0.05f, seed);
+		quantise(&r, WEIGHT_Q4);
+		double found = error_of(&r);
+		plain_q4(&r);
+		double simple = error_of(&r);
+		assert_true(found <= simple * 1.00001);
+		searched += found;
+		plain += simple;
+	}
+	assert_true(searched < 0.85 * plain);
+}
+
+static void test_zeros(void **state)
+{
+	(void)state;
+	for (int f = 0; f < 2; f++) {
+		struct row r = { .k = 70 };
+		quantise(&r, formats[f]);
+		assert_true(r.good);
+		for (int64_t k = 0; k < r.k; k++)
+			assert_true(weight_value(&r.m, 0, k) == 0);
+		for (int64_t g = 0; g < weight_groups(&r.m); g++)
+			assert_int_equal(r.scale[g], 0);
+		/* Zeros among others stay exact. */
+		draw(&r, 64, 1, 3);
+		for (int64_t k = 0; k < 64; k += 5)
+			r.x[k] = -0.0f;
+		quantise(&r, WEIGHT_Q8);
+		for (int64_t k = 0; k < 64; k += 5)
+			assert_true(weight_value(&r.m, 0, k) == 0);
+	}
+}
+
+static void test_constants(void **state)
+{
+	(void)state;
+	static const float values[] = { 1, -1, 0.25f, -0.0078125f, 65504, -65504, 6e-8f, -6e-8f, 3.0f, 250000 };
+	for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+		struct row r = { .k = 45 };
+		for (int64_t k = 0; k < r.k; k++)
+			r.x[k] = values[i];
+		quantise(&r, WEIGHT_Q4);
+		assert_true(r.good);
+		for (int64_t k = 0; k < r.k; k++)
+			assert_true(fabsf(weight_value(&r.m, 0, k) - values[i]) <= fabsf(values[i]) * 0.01f);
+		if (fabsf(values[i]) <= 65504 && fabsf(values[i]) > 1e-6f)
+			for (int64_t k = 0; k < r.k; k++)
+				assert_true(weight_value(&r.m, 0, k) == values[i]);
+		quantise(&r, WEIGHT_Q8);
+		for (int64_t k = 0; k < r.k; k++)
+			assert_true(fabsf(weight_value(&r.m, 0, k) - values[i]) <= fabsf(values[i]) * 0.005f + 6e-8f);
+	}
+	/* Far from zero and narrow, or all of one sign: still no worse than a fifteenth of the range with 0. */
+	struct row r = { .k = 32 };
+	for (int64_t k = 0; k < 32; k++)
+		r.x[k] = 100 + 0.01f * (float)k;
+	quantise(&r, WEIGHT_Q4);
+	for (int64_t k = 0; k < 32; k++)
+		assert_true(fabsf(weight_value(&r.m, 0, k) - r.x[k]) < 0.5f);
+	for (int64_t k = 0; k < 32; k++)
+		r.x[k] = -(float)(k + 1);
+	quantise(&r, WEIGHT_Q4);
+	for (int64_t k = 0; k < 32; k++)
+		assert_true(fabsf(weight_value(&r.m, 0, k) - r.x[k]) < 1.6f * 32 / 15);
+}
+
+static void test_smallest(void **state)
+{
+	(void)state;
+	for (int f = 0; f < 2; f++) {
+		struct row r = { .k = 32 };
+		for (int64_t k = 0; k < 32; k++)
+			r.x[k] = k % 2 ? FLT_MIN : FLT_TRUE_MIN;
+		quantise(&r, formats[f]);
+		assert_true(r.good);
+		for (int64_t k = 0; k < 32; k++)
+			assert_true(fabsf(weight_value(&r.m, 0, k)) <= 6e-8f);
+	}
+}
+
+static void test_refused(void **state)
+{
+	(void)state;
+	static const float bad[] = { INFINITY, -INFINITY, NAN, 1e7f, -FLT_MAX };
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		for (int64_t at = 0; at < 100; at += 33)
+			for (int f = 0; f < 2; f++) {
+				struct row r;
+				draw(&r, 100, 1, 1);
+				r.x[at] = bad[i];
+				quantise(&r, formats[f]);
+				assert_false(r.good);
+			}
+}
+
+/* Groups do not look at each other. */
+static void test_groups_apart(void **state)
+{
+	(void)state;
+	struct row whole, part;
+	for (int f = 0; f < 2; f++) {
+		draw(&whole, 128, 0.1f, 9);
+		quantise(&whole, formats[f]);
+		for (int64_t g = 0; g < 4; g++) {
+			part.k = 32;
+			memcpy(part.x, whole.x + 32 * g, 32 * sizeof *part.x);
+			quantise(&part, formats[f]);
+			for (int64_t k = 0; k < 32; k++)
+				assert_true(weight_value(&part.m, 0, k) == weight_value(&whole.m, 0, 32 * g + k));
+		}
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_errors),       cmocka_unit_test(test_search),  cmocka_unit_test(test_zeros),
+		cmocka_unit_test(test_constants),    cmocka_unit_test(test_smallest), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_groups_apart),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
