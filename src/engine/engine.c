@@ -10,27 +10,12 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct tensor *find_tensor(void *user, const char *name)
-{
-	return tensor_set_find(user, name);
-}
-
-static void release_tensor(void *user, const struct tensor *t)
-{
-	tensor_set_release(user, t);
-}
-
 static int bind_weights(struct vb_engine *e)
 {
 	struct setup *s = &e->setup;
 	if (s->options.random_weights)
 		return program_bind_random(s->program, e->team, s->options.random_seed);
-	TRY(tensor_set_open(&e->tensors, e->model_dir));
-	tensor_set_prefetch(e->tensors);
-	int rc = program_bind(s->program, e->team, find_tensor, release_tensor, e->tensors);
-	if (rc == VB_OK)
-		return tensor_set_unchanged(e->tensors);
-	return status_prefix(rc, "%s", e->model_dir);
+	return weights_bind(s->weights, s->program, e->team);
 }
 
 /* Adds what was taken of the GPU's memory since the last look to *what. */
@@ -217,7 +202,6 @@ static void destroy(struct vb_engine *e)
 	kv_destroy(&e->kv);
 	setup_destroy(&e->setup);
 	gpu_close(&e->gpu);
-	tensor_set_close(&e->tensors);
 	vb_tokenizer_close(&e->tokenizer);
 	team_destroy(&e->team);
 	mem_free(e->model_dir);

@@ -12,6 +12,7 @@
 #include "kv/kv.h"
 #include "load/load.h"
 #include "model/model.h"
+#include "model/weights.h"
 #include "ops/ops.h"
 #include "ops/batch.h"
 #include "ops/sampling.h"
@@ -48,7 +49,10 @@ struct setup {
 	int n_threads;
 	char device_why[256]; /* why this device, where the option left it open */
 	struct model_config *config;
+	const char *model_dir; /* while it is set up */
 	enum dtype compute;
+	enum weights_to quantize;
+	struct model_weights *weights;
 	struct program *program;
 	int pick_rc; /* of program_pick, with its message */
 	char pick_message[2048];
@@ -131,7 +135,6 @@ struct vb_engine {
 	char *model_dir;
 	struct team *team;
 	struct gpu *gpu; /* NULL: the CPU */
-	struct tensor_set *tensors;
 	struct generation_config generation;
 	struct vb_tokenizer *tokenizer; /* NULL: none */
 	struct kv *kv;

@@ -8,7 +8,7 @@
 void vb_options_default(struct vb_options *o)
 {
 	*o = (struct vb_options){
-		.size = sizeof *o, .device = "auto", .dtype = "auto", .cpu_isa = "auto", .attention = "auto",
+		.size = sizeof *o, .device = "auto", .dtype = "auto", .quantize = "none", .cpu_isa = "auto", .attention = "auto",
 		.graph = true, .speculate = "none", .draft_tokens = -1, .prefix_cache = true,
 		.log_level = VB_LOG_INFO,
 	};

@@ -35,7 +35,7 @@ static int check_options(const struct vb_options *o)
 {
 	if (o->size != sizeof *o)
 		FAIL(VB_EINVAL, "invalid options: size %zu: call vb_options_default first", o->size);
-	if (!o->device || !o->dtype || !o->cpu_isa || !o->attention || !o->speculate)
+	if (!o->device || !o->dtype || !o->cpu_isa || !o->attention || !o->speculate || !o->quantize)
 		FAIL(VB_EINVAL, "invalid options: a name is NULL: call vb_options_default first");
 	if (o->page_size < 0 || (o->page_size & (o->page_size - 1)) || o->page_size > 65536)
 		FAIL(VB_EINVAL, "invalid --page-size: %lld: use a power of two up to 65536", (long long)o->page_size);
@@ -182,6 +182,27 @@ static int choose_type(struct setup *s)
 	return VB_OK;
 }
 
+static int choose_quantization(struct setup *s)
+{
+	static const char *const names[] = { [WEIGHTS_AS_STORED] = "none", [WEIGHTS_TO_Q8] = "q8", [WEIGHTS_TO_Q4] = "q4" };
+	const char *name = s->options.quantize;
+	int i = 0;
+	while (i < 3 && strcmp(name, names[i]) != 0)
+		i++;
+	if (i == 3)
+		FAIL(VB_EINVAL, "unknown --quantize: %s: use none, q8 or q4", name);
+	s->quantize = (enum weights_to)i;
+	/* Left to choose, the device is the one that serves the wish. */
+	if (i > 0 && s->gpu >= 0 && strcmp(s->options.device, "auto") == 0) {
+		snprintf(s->device_why, sizeof s->device_why, "%s: --quantize is for the CPU", s->device);
+		TRY(hw_isa_level(s->options.cpu_isa, s->facts.isa, &s->isa));
+		use_cpu(s);
+	}
+	struct weights_wish wish = { .dir = s->options.random_weights ? NULL : s->model_dir, .config = s->config,
+				     .to = s->quantize, .compute = s->compute };
+	return weights_create(&s->weights, &wish);
+}
+
 /* Rows for a whole decode step, rounded up as its launches are. */
 static int64_t cuda_rows(int64_t max_decode)
 {
@@ -209,6 +230,7 @@ static int build_program(struct setup *s, int64_t context)
 	}
 	TRY(program_create(&s->program, &config));
 	TRY(model_build(s->program, s->config));
+	TRY(weights_attach(s->weights, s->program));
 	s->pick_rc = program_pick(s->program);
 	if (s->pick_rc == VB_ENOMEM)
 		return s->pick_rc;
@@ -356,6 +378,8 @@ int setup_create(struct setup *s, const char *model_dir, const struct vb_options
 		goto out;
 	TRY_TO(out, model_config_read(&s->config, model_dir));
 	TRY_TO(out, choose_type(s));
+	s->model_dir = model_dir;
+	TRY_TO(out, choose_quantization(s));
 	s->page_size = s->options.page_size ? s->options.page_size : 64;
 	s->max_batch = s->options.max_batch ? s->options.max_batch : 1;
 	s->chunk = s->options.prefill_chunk ? s->options.prefill_chunk : s->gpu >= 0 ? GPU_CHUNK : CPU_CHUNK;
@@ -382,5 +406,6 @@ out:
 void setup_destroy(struct setup *s)
 {
 	program_destroy(&s->program);
+	weights_destroy(&s->weights);
 	model_config_destroy(&s->config);
 }

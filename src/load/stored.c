@@ -368,9 +368,12 @@ int stored_find(struct stored_matrix *out, const struct quantization *q, const s
 	*out = (struct stored_matrix){ .form = { .n = n, .k = k } };
 	out->data = tensor_set_find(set, name);
 	f.base_len = (int)(len > m && strcmp(name + len - m, suffix) == 0 ? len - m : len);
+	/* Before the plain one: a matrix that is embedding and head stands there in both forms. */
+	const struct tensor *q8 = q->method == QUANT_VERBATIM ? part(&f, ".weight.q8") : NULL;
+	if (q8 || (q->method == QUANT_VERBATIM && part(&f, ".weight.q4")))
+		return find_verbatim(&f, q8);
 	if (out->data)
 		return find_plain(&f);
-	const struct tensor *q8;
 	switch (q->method) {
 	case QUANT_AWQ:
 		if (part(&f, ".qweight"))
@@ -383,11 +386,6 @@ int stored_find(struct stored_matrix *out, const struct quantization *q, const s
 	case QUANT_COMPRESSED:
 		if (part(&f, ".weight_packed"))
 			return find_packed(&f);
-		break;
-	case QUANT_VERBATIM:
-		q8 = part(&f, ".weight.q8");
-		if (q8 || part(&f, ".weight.q4"))
-			return find_verbatim(&f, q8);
 		break;
 	default:
 		break;

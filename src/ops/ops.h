@@ -67,9 +67,11 @@ struct weight_spec {
 	int64_t rows, cols; /* rows 1 for a vector */
 	float random_mean;  /* where weights are drawn: 1 for norms that multiply by w, else 0 */
 	float random_std;   /* 0: constant */
+	bool sensitive;     /* quantised to 4 bits, it would cost more than its share: keep 8 */
 };
 
-/* The id of the weight; the same name twice gives the same id (tied embeddings) and must have the same shape. */
+/* The id of the weight; the same name twice gives the same id (tied embeddings) and must have the same shape. It is
+ * sensitive where either says so. */
 int32_t program_weight(struct program *p, const struct weight_spec *spec);
 
 /* A buffer [max_tokens, width]; after program_begin_head, [max_rows, width]. */
@@ -211,6 +213,13 @@ void program_provide(struct program *p, const struct weight_provider *from);
 int program_bind(struct program *p, struct team *team, weight_find_fn *find, weight_release_fn *release, void *user);
 /* Draws every weight from the seed, by its name: the same on every device. */
 int program_bind_random(struct program *p, struct team *team, uint64_t seed);
+/* What was declared, in order, and what reads it. */
+struct program_weight_info {
+	const struct weight_spec *spec; /* borrowed from the program */
+	bool multiplied, embedded;      /* by a linear; by the embedding */
+};
+int64_t program_n_weights(const struct program *p);
+void program_weight_info(const struct program *p, int64_t i, struct program_weight_info *out);
 /* Names of declared weights, for telling which tensors of a file are unused. */
 bool program_uses_weight(const struct program *p, const char *name);
 

@@ -106,9 +106,10 @@ void *program_keep(struct program *p, size_t bytes)
 int32_t program_weight(struct program *p, const struct weight_spec *spec)
 {
 	for (int64_t i = 0; i < p->n_weights; i++) {
-		const struct weight_spec *known = &p->weights[i].spec;
+		struct weight_spec *known = &p->weights[i].spec;
 		if (strcmp(known->name, spec->name) != 0)
 			continue;
+		known->sensitive |= spec->sensitive;
 		CHECK(known->use == spec->use && known->rows == spec->rows && known->cols == spec->cols);
 		return (int32_t)i;
 	}

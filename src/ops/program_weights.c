@@ -367,6 +367,18 @@ int program_bind_random(struct program *p, struct team *team, uint64_t seed)
 	return bind_all(&b);
 }
 
+int64_t program_n_weights(const struct program *p)
+{
+	return p->n_weights;
+}
+
+void program_weight_info(const struct program *p, int64_t i, struct program_weight_info *out)
+{
+	*out = (struct program_weight_info){ .spec = &p->weights[i].spec, .embedded = embeds(p, i) };
+	for (int64_t j = 0; j < p->n_ops && !out->multiplied; j++)
+		out->multiplied = is_part_of(&p->ops[j], i);
+}
+
 bool program_uses_weight(const struct program *p, const char *name)
 {
 	for (int64_t i = 0; i < p->n_weights; i++)

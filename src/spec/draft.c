@@ -12,10 +12,11 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "hw/gpu.h"
+#include "model/weights.h"
 
 struct draft {
 	struct model_config *config;
-	struct tensor_set *tensors;
+	struct model_weights *weights;
 	struct program *program;
 	struct kv *kv;
 	struct batch *batch;
@@ -24,11 +25,6 @@ struct draft {
 	int64_t chunk, context;
 	uint64_t bytes;
 };
-
-static const struct tensor *find_tensor(void *user, const char *name)
-{
-	return tensor_set_find(user, name);
-}
 
 /* A draft that cannot speak the target's language is refused before its weights are read. */
 static int check_vocabulary(const struct draft *d, const struct spec_config *c)
@@ -78,11 +74,13 @@ static int create(struct draft *d, struct team *team, const struct spec_config *
 	}
 	TRY(program_create(&d->program, &pc));
 	TRY(model_build(d->program, d->config));
+	TRY(weights_create(&d->weights, &(struct weights_wish){ .dir = c->draft_dir, .config = d->config,
+								.compute = pc.compute }));
+	TRY(weights_attach(d->weights, d->program));
 	TRY(program_pick(d->program));
 	if (c->gpu)
 		program_set_gpu(d->program, c->gpu);
-	TRY(tensor_set_open(&d->tensors, c->draft_dir));
-	TRY(program_bind(d->program, team, find_tensor, NULL, d->tensors));
+	TRY(weights_bind(d->weights, d->program, team));
 	TRY(make_cache(d, c));
 	TRY(batch_create(&d->batch, d->program));
 	d->wishes = mem_calloc((size_t)c->max_seqs, sizeof *d->wishes);
@@ -115,7 +113,7 @@ void draft_destroy(struct draft **dp)
 	batch_destroy(&d->batch);
 	program_destroy(&d->program);
 	kv_destroy(&d->kv);
-	tensor_set_close(&d->tensors);
+	weights_destroy(&d->weights);
 	model_config_destroy(&d->config);
 	mem_free(d->wishes);
 	mem_free(d->active);
