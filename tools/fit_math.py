@@ -45,5 +45,6 @@ def erfc_scaled(t):
 
 
 show("EXP", minimax(lambda r: (mp.exp(r) - 1 - r) / r**2, -0.3466, 0.3466, 4, lambda r: r * r))
+show("EXP2", minimax(lambda r: (mp.mpf(2) ** r - 1) / r, -0.5, 0.5, 4, lambda r: abs(r) / mp.mpf(2) ** r))
 show("TANH", minimax(tanh_ratio, 1e-6, 0.36, 5, lambda u: u))
 show("ERFC", minimax(erfc_scaled, -1.0, (10.5 - 2) / (10.5 + 2), 11, lambda t: 1 / erfc_scaled(t)))

@@ -1,8 +1,7 @@
 /* attention_tile.h - attention over lanes: the body of attention_avx2.c and attention_avx512.c, each of which includes
  * its attention_lanes_*.h first. Everything is static; there is no other includer.
  *
- * DESIGN. Source of the running softmax: Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018; of
- * tiles over it: Dao et al., "FlashAttention", 2022. A call holds a block of rows and walks the keys tile by tile:
+ * DESIGN. attention_walk.h walks; a tile is
  *   keys    the tile's keys are transposed into `keys` [d][TILE], so that a lane is a key
  *   scores  s[row][key]: one chain of fused multiply-adds over d, ascending, for each score
  *   softmax row by row: new maximum, p = exp(s - max), sum in one tree over the tile's positions
@@ -18,46 +17,15 @@
 #ifndef KERNELS_ATTENTION_TILE_H
 #define KERNELS_ATTENTION_TILE_H
 
-#include "kernels/ops/attention.h"
+#include "attention_walk.h"
 
-#include <math.h>
-#include <string.h>
-
-#define TILE ATTENTION_TILE
 #define TILE_VECTORS (TILE / LANES)
 /* Dimensions that a load of values covers. */
 #define UNIT (2 * LANES)
-/* Where a row's state keeps the factor by which the current tile rescales it. */
-#define STATE_RESCALE 2
-
 /* Keys and values of the next tile are asked into L2. Measured 2026-11-22 on an AMD EPYC (Zen 4), bench_attention's
  * decode case of 32/8 heads of 64 on one thread: 15.4 GB/s; into L1 8.6 (too few lines may be on their way to L1 at
  * once), into L3 12.6, not asked for at all 6.1. */
 #define PREFETCH(p) _mm_prefetch((const char *)(p), _MM_HINT_T1)
-
-#define INLINE static inline __attribute__((always_inline))
-
-struct job {
-	const struct attention_args *a;
-	const struct attention_item *it;
-	int64_t g, n_tokens, n_rows, state_floats;
-	int64_t first_token;            /* of the item, in the step */
-	int64_t first_position;         /* of that token */
-	int64_t key_begin, key_end;     /* keys that some row sees */
-	int64_t common_begin, common_end; /* keys that all rows see */
-	int page_shift;
-	size_t type_bytes;
-	float *q;            /* [n_rows, d] */
-	float *s;            /* [n_rows, TILE]: scores, then probabilities */
-	float *total, *part; /* [n_rows, state_floats]: all pieces so far; the current piece */
-	void *keys;          /* [d, TILE] f32 or [d / 2, TILE] pairs of bf16 */
-};
-
-struct tile {
-	int64_t first;  /* position of the tile's first key */
-	int begin, end; /* keys of the tile that some row sees */
-	const unsigned char *k[TILE], *v[TILE]; /* where they are; no_key outside begin..end */
-};
 
 static float exp_one(float x)
 {
@@ -67,32 +35,6 @@ static float exp_one(float x)
 }
 
 /* ---- Keys ---- */
-
-/* What absent keys are read from: their scores are never looked at. */
-static const unsigned char no_key[ATTENTION_MAX_HEAD_DIM * sizeof(float)];
-
-/* Finds the keys and values, of the tile that begins at position `first`, that some row sees. */
-static void find_keys(const struct job *j, int64_t first, struct tile *t)
-{
-	const struct attention_args *a = j->a;
-	const int32_t *pages = a->page_table + j->it->seq * a->table_stride;
-	int64_t k_bytes = a->head_dim * (int64_t)j->type_bytes, v_bytes = a->v_head_dim * (int64_t)j->type_bytes;
-	t->first = first;
-	t->begin = j->key_begin > first ? (int)(j->key_begin - first) : 0;
-	t->end = j->key_end < first + TILE ? (int)(j->key_end - first) : TILE;
-	for (int i = 0; i < TILE; i++)
-		t->k[i] = t->v[i] = no_key;
-	for (int i = t->begin; i < t->end;) {
-		int64_t position = t->first + i, in_page = position & (a->page_size - 1);
-		int64_t page = pages[position >> j->page_shift];
-		int64_t row = (page * a->n_kv_heads + j->it->kv_head) * a->page_size + in_page;
-		int64_t n = a->page_size - in_page < t->end - i ? a->page_size - in_page : t->end - i;
-		for (; n > 0; n--, i++, row++) {
-			t->k[i] = (const unsigned char *)a->k_cache + row * k_bytes;
-			t->v[i] = (const unsigned char *)a->v_cache + row * v_bytes;
-		}
-	}
-}
 
 /* 4 values of LANES rows of f16, as f32, transposed. */
 static void transpose_f16(const unsigned char *const *rows, int64_t offset, vi out[4])
@@ -216,7 +158,7 @@ static void scores(const struct job *j, int v_begin, int v_end)
 {
 	for (int64_t r = 0, n; r < j->n_rows; r += n) {
 		n = group_size(j->n_rows - r);
-		const float *q = j->q + r * j->a->head_dim;
+		const float *q = (const float *)j->q + r * j->a->head_dim;
 		float *s = j->s + r * TILE;
 		if (j->a->kv_type == DTYPE_BF16)
 			scores_any((int)n, true, j, q, v_begin, v_end, s);
@@ -356,25 +298,14 @@ static void values(const struct job *j, const struct tile *t, const struct tile 
 	}
 }
 
-/* ---- Tiles, pieces, rows ---- */
-
-/* Keys of the tile that token i of the item sees; *begin >= *end where none. */
-static void visible_in_tile(const struct job *j, const struct tile *t, int64_t i, int *begin, int *end)
-{
-	int64_t b, e;
-	attention_visible(j->first_position + i, j->a->window, &b, &e);
-	b -= t->first;
-	e -= t->first;
-	*begin = b < 0 ? 0 : b > TILE ? TILE : (int)b;
-	*end = e < 0 ? 0 : e > TILE ? TILE : (int)e;
-}
+/* ---- Tiles, rows ---- */
 
 static void add_tile(const struct job *j, const struct tile *t, const struct tile *next)
 {
 	int v_begin = t->begin / LANES, v_end = (t->end + LANES - 1) / LANES;
 	pack_keys(j, t, next, v_begin, v_end);
 	scores(j, v_begin, v_end);
-	if (t->first >= j->common_begin && t->first + TILE <= j->common_end) {
+	if (all_see_all(j, t)) {
 		for (int64_t r = 0; r < j->n_rows; r++)
 			softmax_row(j, j->s + r * TILE, j->part + r * j->state_floats, 0, TILE);
 		values(j, t, next, 0, j->n_rows, 0, TILE);
@@ -391,7 +322,6 @@ static void add_tile(const struct job *j, const struct tile *t, const struct til
 	}
 }
 
-/* Folds the state b, of later keys, into a. */
 static void merge_states(float *a, const float *b, int64_t n_floats)
 {
 	if (b[0] == -INFINITY)
@@ -407,13 +337,6 @@ static void merge_states(float *a, const float *b, int64_t n_floats)
 	a[1] = a[1] * fa + b[1] * fb;
 	for (int64_t i = ATTENTION_STATE_O; i < n_floats; i += LANES)
 		vf_store(a + i, vf_fma(vf_load(a + i), vf_set1(fa), vf_mul(vf_load(b + i), vf_set1(fb))));
-}
-
-static void clear_states(float *states, int64_t n_rows, int64_t n_floats)
-{
-	memset(states, 0, (size_t)(n_rows * n_floats) * sizeof *states);
-	for (int64_t r = 0; r < n_rows; r++)
-		states[r * n_floats] = -INFINITY;
 }
 
 /* Writes o in the order of dimensions, times `rescale`, divided by l, to `p`. */
@@ -432,11 +355,10 @@ static void store_row(const struct attention_args *a, const float *o, float resc
 	}
 }
 
-/* Writes row r of the item from its state over all its keys. */
 static void write_row(const struct job *j, int64_t r, const float *state)
 {
 	const struct attention_args *a = j->a;
-	int64_t token = j->first_token + r / j->g, head = j->it->kv_head * j->g + r % j->g;
+	int64_t token = j->first_token + r / j->g, head = j->kv_head * j->g + r % j->g;
 	size_t bytes = dtype_bytes(a->out_type);
 	unsigned char *p = (unsigned char *)a->out + (size_t)(token * a->out_stride + head * a->v_head_dim) * bytes;
 	float m = state[0], l = state[1], rescale = 1;
@@ -463,81 +385,23 @@ static void widen(enum dtype type, const void *p, int64_t first, int64_t n, floa
 	}
 }
 
-static void start_job(struct job *j, const struct attention_args *a, const struct attention_item *it, float *scratch)
+static int64_t query_bytes(const struct attention_args *a)
 {
-	int64_t q_first = a->q_begin[it->seq], q_len = a->q_begin[it->seq + 1] - q_first, d = (a->head_dim + 31) / 32 * 32;
-	*j = (struct job){ .a = a, .it = it, .g = a->n_heads / a->n_kv_heads };
-	j->n_tokens = it->token_end - it->token_begin;
-	j->n_rows = j->n_tokens * j->g;
-	j->state_floats = attention_state_floats(a->v_head_dim);
-	j->first_token = q_first + it->token_begin;
-	j->first_position = a->kv_len[it->seq] - q_len + it->token_begin;
-	attention_visible(j->first_position, a->window, &j->key_begin, &j->common_end);
-	attention_visible(j->first_position + j->n_tokens - 1, a->window, &j->common_begin, &j->key_end);
-	j->page_shift = __builtin_ctzll((unsigned long long)a->page_size);
-	j->type_bytes = dtype_bytes(a->kv_type);
-	j->q = scratch;
-	j->s = j->q + j->n_rows * d;
-	j->total = j->s + j->n_rows * TILE;
-	j->part = j->total + j->n_rows * j->state_floats;
-	j->keys = j->part + j->n_rows * j->state_floats;
+	return (a->head_dim + 31) / 32 * 32 * (int64_t)sizeof(float);
 }
 
-/* Adds the tiles of piece p to the states in j->part. tiles[0] is the tile at `*next_first`, found already where some
- * row sees it, before and after. */
-static void add_piece(const struct job *j, int64_t p, int64_t *next_first, struct tile tiles[2])
+static void take_queries(const struct job *j)
 {
-	int64_t end = attention_piece_begin(p + 1), last = attention_piece_begin(j->it->piece_end);
-	end = j->key_end < end ? j->key_end : end;
-	last = j->key_end < last ? j->key_end : last;
-	clear_states(j->part, j->n_rows, j->state_floats);
-	while (*next_first < end) {
-		*next_first += TILE;
-		if (*next_first >= last) {
-			add_tile(j, &tiles[0], &tiles[0]);
-			break;
-		}
-		find_keys(j, *next_first, &tiles[1]);
-		add_tile(j, &tiles[0], &tiles[1]);
-		tiles[0] = tiles[1];
-	}
+	const struct attention_args *a = j->a;
+	for (int64_t i = 0; i < j->n_tokens; i++)
+		widen(a->q_type, a->q, (j->first_token + i) * a->q_stride + j->kv_head * j->g * a->head_dim,
+		      j->g * a->head_dim, (float *)j->q + i * j->g * a->head_dim);
 }
 
-static void run_item(const struct attention_args *a, const struct attention_item *it, void *scratch)
+static void lay_out(struct job *j, float *scratch)
 {
-	struct job j;
-	struct tile tiles[2];
-	start_job(&j, a, it, scratch);
-	float *own_part = j.part;
-	for (int64_t i = 0; i < j.n_tokens; i++)
-		widen(a->q_type, a->q, (j.first_token + i) * a->q_stride + it->kv_head * j.g * a->head_dim,
-		      j.g * a->head_dim, j.q + i * j.g * a->head_dim);
-	clear_states(j.total, j.n_rows, j.state_floats);
-	int64_t next_first = attention_piece_begin(it->piece_begin);
-	next_first = j.key_begin > next_first ? j.key_begin / TILE * TILE : next_first;
-	if (next_first < j.key_end && it->piece_begin < it->piece_end)
-		find_keys(&j, next_first, &tiles[0]);
-	for (int64_t p = it->piece_begin; p < it->piece_end; p++) {
-		j.part = it->states ? it->states + (p - it->piece_begin) * j.n_rows * j.state_floats : own_part;
-		add_piece(&j, p, &next_first, tiles);
-		for (int64_t r = 0; r < j.n_rows && !it->states; r++)
-			merge_states(j.total + r * j.state_floats, j.part + r * j.state_floats, j.state_floats);
-	}
-	for (int64_t r = 0; r < j.n_rows && !it->states; r++)
-		write_row(&j, r, j.total + r * j.state_floats);
-}
-
-static void merge_item(const struct attention_args *a, const struct attention_item *it, void *scratch)
-{
-	struct job j;
-	start_job(&j, a, it, scratch);
-	for (int64_t r = 0; r < j.n_rows; r++) {
-		float *total = j.total + r * j.state_floats;
-		clear_states(total, 1, j.state_floats);
-		for (int64_t p = 0; p < it->piece_end - it->piece_begin; p++)
-			merge_states(total, it->states + (p * j.n_rows + r) * j.state_floats, j.state_floats);
-		write_row(&j, r, total);
-	}
+	j->s = scratch;
+	j->keys = j->s + j->n_rows * TILE;
 }
 
 static const char *refuse_request(const struct attention_request *r)

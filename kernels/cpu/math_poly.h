@@ -20,6 +20,13 @@
 #define EXP_3 0x1.123b52p-7f
 #define EXP_4 0x1.6db420p-10f
 
+/* (2^r - 1) / r for |r| <= 1 / 2; error of 2^r 9.1e-8 before rounding. */
+#define EXP2_0 0x1.62e42ap-1f
+#define EXP2_1 0x1.ebf9bcp-3f
+#define EXP2_2 0x1.c6b752p-5f
+#define EXP2_3 0x1.3cea88p-7f
+#define EXP2_4 0x1.5bba0ep-10f
+
 /* (tanh(x) / x - 1) / x^2 in x^2, for |x| < TANH_SMALL; error of tanh 8.8e-11. Above, 1 - 2 / (exp(2 x) + 1). */
 #define TANH_SMALL 0.6f
 #define TANH_0 -0x1.555554p-2f

@@ -30,6 +30,7 @@ struct attention_request {
 struct attention_args {
 	const void *q; /* [T, Hq, D] q_type, tokens q_stride elements apart */
 	const void *k_cache, *v_cache; /* [page][Hk][page_size][D], [..][Dv] kv_type, dense */
+	const float *k_scale, *v_scale; /* [page][Hk][page_size] where kv_type is I8: what its values are multiplied by */
 	const int32_t *page_table;     /* [n_seqs, table_stride]: page of tokens i*page_size.. */
 	const int32_t *q_begin;        /* [n_seqs + 1] */
 	const int32_t *kv_len;         /* [n_seqs] */
@@ -77,38 +78,51 @@ KERNEL_INLINE void attention_visible(int64_t p, int64_t window, int64_t *begin, 
 	*begin = window > 0 && *end > window ? *end - window : 0;
 }
 
-/* What one call computes: the rows of one KV head (all its g query heads) for a range of a sequence's query tokens,
- * over a range of pieces. Row r is query token token_begin + r / g, head kv_head * g + r % g.
+/* What one call computes: the rows of a range of KV heads (all their g query heads) for a range of a sequence's query tokens,
+ * over a range of pieces. KV heads lie behind each other in a page, so that few rows of many heads read memory in long runs.
+ * Row r is KV head kv_head_begin + r / (n_tokens * g), query token token_begin + r / g % n_tokens, and of the KV head's
+ * query heads r % g.
  *   states NULL: piece_begin..piece_end covers every key that the rows see; the result goes to out (and lse).
  *   else: the state of each piece i and row r goes to states[((i - piece_begin) * n_rows + r) * state_floats], to be
  *   merged later. Folding states inside a call and merging them are the same function: equal bits.
  * Pages of keys that no row of the call sees are not touched, nor is memory beyond a page's last key in use. */
 struct attention_item {
-	int32_t seq, kv_head;
+	int32_t seq;
+	int32_t kv_head_begin, kv_head_end;
 	int32_t token_begin, token_end; /* within the sequence's query tokens */
 	int32_t piece_begin, piece_end;
 	float *states;
 };
 
-/* Most rows an item may have for a request: whole tokens, about 48 rows, so that a tile of keys is unpacked once for many
- * rows while all that a worker touches stays in its L2 cache. */
+/* Most rows an item has, unless one token of one KV head has more: so that a tile of keys is unpacked once for many rows
+ * while all that a worker touches stays in its L2 cache. */
+#define ATTENTION_ROWS 128
+
+/* Most query tokens of one KV head. */
 static inline int64_t attention_max_tokens(int64_t n_heads, int64_t n_kv_heads)
 {
 	int64_t g = n_heads / n_kv_heads;
-	return g < 48 ? 48 / g : 1;
+	return g < ATTENTION_ROWS ? ATTENTION_ROWS / g : 1;
 }
 
 static inline int64_t attention_max_rows(int64_t n_heads, int64_t n_kv_heads)
 {
-	return attention_max_tokens(n_heads, n_kv_heads) * (n_heads / n_kv_heads);
+	int64_t g = n_heads / n_kv_heads;
+	return g < ATTENTION_ROWS ? ATTENTION_ROWS : g;
+}
+
+/* Rows of an item. */
+static inline int64_t attention_item_rows(const struct attention_item *it, int64_t g)
+{
+	return (int64_t)(it->kv_head_end - it->kv_head_begin) * (it->token_end - it->token_begin) * g;
 }
 
 /* Bytes of scratch, aligned to 64, that a call with up to max_rows rows needs: the rows' q as f32, the scores of a tile,
- * a tile of keys, and two states a row. The same for every CPU kernel. */
+ * a tile of keys and one of values, and two states a row. The same for every CPU kernel. */
 static inline int64_t attention_scratch_bytes(int64_t max_rows, int64_t head_dim, int64_t v_head_dim)
 {
-	int64_t d = (head_dim + 31) / 32 * 32;
-	int64_t floats = max_rows * (d + ATTENTION_TILE + 2 * attention_state_floats(v_head_dim)) + d * ATTENTION_TILE;
+	int64_t d = (head_dim + 31) / 32 * 32, v_d = (v_head_dim + 31) / 32 * 32;
+	int64_t floats = max_rows * (d + ATTENTION_TILE + 2 * attention_state_floats(v_head_dim)) + (d + v_d) * ATTENTION_TILE;
 	return floats * (int64_t)sizeof(float);
 }
 

@@ -114,18 +114,25 @@ static void piece_state(const struct row *r, int64_t piece, int64_t begin, int64
 	}
 }
 
+/* The head of row r, and its token in the sequence's query tokens. */
+static int64_t row_place(const struct attention_item *it, int64_t g, int64_t r, int64_t *token)
+{
+	int64_t of_head = (it->token_end - it->token_begin) * g;
+	*token = it->token_begin + r % of_head / g;
+	return (it->kv_head_begin + r / of_head) * g + r % g;
+}
+
 void attention_ref(const struct attention_args *a, const struct attention_item *it, void *scratch)
 {
-	int64_t g = a->n_heads / a->n_kv_heads, n_rows = (it->token_end - it->token_begin) * g;
+	int64_t g = a->n_heads / a->n_kv_heads, n_rows = attention_item_rows(it, g);
 	int64_t q_len = a->q_begin[it->seq + 1] - a->q_begin[it->seq];
 	int64_t n = attention_state_floats(a->v_head_dim);
 	float *total = scratch, *piece = total + n;
 	for (int64_t r = 0; r < n_rows; r++) {
-		int64_t i = it->token_begin + r / g, head = it->kv_head * g + r % g;
-		int64_t token = a->q_begin[it->seq] + i, begin, end;
+		int64_t i, begin, end, head = row_place(it, g, r, &i), token = a->q_begin[it->seq] + i;
 		struct row row = { .a = a,
 				   .q_first = token * a->q_stride + head * a->head_dim,
-				   .kv_head = it->kv_head,
+				   .kv_head = head / g,
 				   .pages = a->page_table + it->seq * a->table_stride };
 		attention_visible(a->kv_len[it->seq] - q_len + i, a->window, &begin, &end);
 		total[0] = -INFINITY;
@@ -146,7 +153,7 @@ void attention_ref(const struct attention_args *a, const struct attention_item *
 
 void attention_ref_merge(const struct attention_args *a, const struct attention_item *it, void *scratch)
 {
-	int64_t g = a->n_heads / a->n_kv_heads, n_rows = (it->token_end - it->token_begin) * g;
+	int64_t g = a->n_heads / a->n_kv_heads, n_rows = attention_item_rows(it, g), i;
 	int64_t n = attention_state_floats(a->v_head_dim);
 	float *total = scratch;
 	for (int64_t r = 0; r < n_rows; r++) {
@@ -154,6 +161,7 @@ void attention_ref_merge(const struct attention_args *a, const struct attention_
 		total[1] = 0;
 		for (int64_t p = it->piece_begin; p < it->piece_end; p++)
 			merge_state(total, it->states + ((p - it->piece_begin) * n_rows + r) * n, a->v_head_dim);
-		write_row(a, a->q_begin[it->seq] + it->token_begin + r / g, it->kv_head * g + r % g, total);
+		int64_t head = row_place(it, g, r, &i);
+		write_row(a, a->q_begin[it->seq] + i, head, total);
 	}
 }

@@ -15,9 +15,10 @@
 /* Ceiling for the states of split blocks. Beyond it blocks stay whole. */
 #define MAX_STATE_BYTES ((int64_t)64 << 20)
 
-/* An item of the list; it stands for n_kv_heads tickets. */
+/* An item of the list. */
 struct entry {
 	int32_t seq;
+	int32_t kv_head_begin, kv_head_end;
 	int32_t token_begin, token_end;
 	int32_t piece_begin, piece_end;
 	int32_t split; /* index of the split block it is a part of, -1: the whole block */
@@ -27,7 +28,7 @@ struct entry {
 struct split {
 	int32_t piece_begin, piece_end;
 	int32_t n_entries;
-	int64_t states; /* floats from the start of the plan's states; one KV head behind the other */
+	int64_t states; /* floats from the start of the plan's states */
 };
 
 struct attention_plan {
@@ -40,7 +41,7 @@ struct attention_plan {
 	int32_t *q_begin, *kv_len;
 	struct entry *entries;
 	struct split *splits;
-	_Atomic int32_t *arrived; /* [max_splits, n_kv_heads]: parts that are done; back at 0 after each run */
+	_Atomic int32_t *arrived; /* [max_splits]: parts that are done; back at 0 after each run */
 	unsigned char *scratch;   /* [n_workers, scratch_bytes] */
 	float *states;
 
@@ -76,15 +77,15 @@ static void layout(struct attention_plan *p, struct carve *c)
 	p->block_tokens = attention_max_tokens(r->n_heads, r->n_kv_heads);
 	p->scratch_bytes = (attention_scratch_bytes(max_rows, r->head_dim, r->v_head_dim) + 63) / 64 * 64;
 
-	/* A block is split where it is more than a ticket's fair share: that is so for at most tickets / n_kv_heads of
-	 * them, which together have at most as many parts again. */
+	/* What is more than a ticket's fair share is split: at most as many as there are tickets, which together have at most
+	 * as many parts again. */
 	int64_t tickets = l->n_workers > 1 ? (int64_t)l->n_workers * TICKETS_PER_WORKER : 0;
-	p->max_splits = tickets ? (tickets + r->n_kv_heads - 1) / r->n_kv_heads : 0;
+	p->max_splits = tickets;
 	p->max_parts = 2 * p->max_splits;
-	p->max_entries = l->max_tokens / p->block_tokens + l->max_seqs + p->max_parts;
+	p->max_entries = (l->max_tokens / p->block_tokens + l->max_seqs) * r->n_kv_heads + p->max_parts;
 
 	int64_t split_rows = max_rows < 16 || g > 16 ? max_rows : 16 / g * g;
-	int64_t states = p->max_splits * r->n_kv_heads * max_pieces * split_rows;
+	int64_t states = (tickets + r->n_kv_heads) * max_pieces * split_rows;
 	int64_t state_bytes = attention_state_floats(r->v_head_dim) * (int64_t)sizeof(float);
 	if (states > MAX_STATE_BYTES / state_bytes)
 		states = MAX_STATE_BYTES / state_bytes;
@@ -94,7 +95,7 @@ static void layout(struct attention_plan *p, struct carve *c)
 	p->kv_len = carve_take(c, l->max_seqs, sizeof *p->kv_len);
 	p->entries = carve_take(c, p->max_entries, sizeof *p->entries);
 	p->splits = carve_take(c, p->max_splits, sizeof *p->splits);
-	p->arrived = carve_take(c, p->max_splits * r->n_kv_heads, sizeof *p->arrived);
+	p->arrived = carve_take(c, p->max_splits, sizeof *p->arrived);
 	p->scratch = carve_take(c, l->n_workers, p->scratch_bytes);
 	p->states = carve_take(c, p->max_state_floats, sizeof *p->states);
 }
@@ -186,9 +187,10 @@ static int check_lengths(const struct attention_plan *p, int64_t n_seqs, const i
 	return VB_OK;
 }
 
-/* A block of query tokens of one sequence, and the keys that any of them sees. */
+/* A block of query tokens of one sequence, the keys that any of them sees, and the KV heads that the next entries are for. */
 struct block {
 	int32_t seq, token_begin, token_end;
+	int32_t kv_head_begin, kv_head_end;
 	int64_t key_begin, key_end;
 };
 
@@ -220,15 +222,16 @@ static int64_t cost_of(const struct attention_plan *p, const struct block *b, in
 static void add_entry(struct attention_plan *p, const struct block *b, int64_t piece_begin, int64_t piece_end,
 		      int64_t split)
 {
-	p->entries[p->n_entries++] = (struct entry){ b->seq, b->token_begin, b->token_end, (int32_t)piece_begin,
-						     (int32_t)piece_end, (int32_t)split };
+	p->entries[p->n_entries++] = (struct entry){ b->seq, b->kv_head_begin, b->kv_head_end, b->token_begin, b->token_end,
+						     (int32_t)piece_begin, (int32_t)piece_end, (int32_t)split };
 }
 
 /* Cuts the block's pieces into n_parts runs of about equally many keys, if there is room for their states. */
 static bool add_split(struct attention_plan *p, const struct block *b, int64_t first, int64_t last, int64_t n_parts)
 {
 	int64_t n_rows = (b->token_end - b->token_begin) * (p->req.n_heads / p->req.n_kv_heads);
-	int64_t floats = (last - first) * n_rows * attention_state_floats(p->req.v_head_dim) * p->req.n_kv_heads;
+	n_rows *= b->kv_head_end - b->kv_head_begin;
+	int64_t floats = (last - first) * n_rows * attention_state_floats(p->req.v_head_dim);
 	if (n_parts > last - first)
 		n_parts = last - first;
 	if (n_parts < 2 || p->n_splits == p->max_splits || n_parts > p->max_parts - p->n_parts ||
@@ -253,18 +256,35 @@ static bool add_split(struct attention_plan *p, const struct block *b, int64_t f
 	return true;
 }
 
-static void add_block(struct attention_plan *p, const struct block *b, int64_t fair_cost)
+/* KV heads that share an item: as many as its rows allow, but where the work of all of them could not be cut into
+ * `n_parts` parts at its pieces. */
+static int64_t heads_of(const struct attention_plan *p, const struct block *b, int64_t n_pieces, int64_t n_parts)
 {
-	int64_t n_keys = b->key_end - b->key_begin;
+	int64_t rows = (b->token_end - b->token_begin) * (p->req.n_heads / p->req.n_kv_heads), n = p->req.n_kv_heads;
+	int64_t heads = attention_max_rows(p->req.n_heads, n) / rows;
+	heads = heads < n ? heads : n;
+	if (n_parts > n_pieces)
+		heads = heads < n * n_pieces / n_parts ? heads : n * n_pieces / n_parts;
+	return heads > 1 ? heads : 1;
+}
+
+static void add_block(struct attention_plan *p, struct block *b, int64_t fair_cost)
+{
+	int64_t n_keys = b->key_end - b->key_begin, n_heads = p->req.n_kv_heads;
 	int64_t first = 0, last = 0;
 	if (n_keys > 0) {
 		first = attention_piece_of(b->key_begin);
 		last = attention_piece_of(b->key_end - 1) + 1;
 	}
 	int64_t cost = cost_of(p, b, n_keys);
-	int64_t n_parts = fair_cost ? (cost + fair_cost - 1) / fair_cost : 1;
-	if (!add_split(p, b, first, last, n_parts))
-		add_entry(p, b, first, last, -1);
+	int64_t heads = heads_of(p, b, last - first, fair_cost ? (cost * n_heads + fair_cost - 1) / fair_cost : 1);
+	for (int64_t head = 0; head < n_heads; head += heads) {
+		b->kv_head_begin = (int32_t)head;
+		b->kv_head_end = (int32_t)(head + heads < n_heads ? head + heads : n_heads);
+		int64_t its_cost = cost * (b->kv_head_end - b->kv_head_begin);
+		if (!add_split(p, b, first, last, fair_cost ? (its_cost + fair_cost - 1) / fair_cost : 1))
+			add_entry(p, b, first, last, -1);
+	}
 }
 
 int attention_plan_update(struct attention_plan *p, int64_t n_seqs, const int32_t *q_begin, const int32_t *kv_len)
@@ -311,6 +331,8 @@ void attention_plan_item(const struct attention_plan *p, int64_t i, struct atten
 {
 	const struct entry *e = &p->entries[i];
 	*out = (struct attention_item){ .seq = e->seq,
+					.kv_head_begin = e->kv_head_begin,
+					.kv_head_end = e->kv_head_end,
 					.token_begin = e->token_begin,
 					.token_end = e->token_end,
 					.piece_begin = e->piece_begin,
@@ -329,7 +351,7 @@ static void finish_part(const struct run *run, const struct split *s, int64_t n,
 			float *states, void *scratch)
 {
 	struct attention_plan *p = run->plan;
-	_Atomic int32_t *arrived = &p->arrived[n * p->req.n_kv_heads + it->kv_head];
+	_Atomic int32_t *arrived = &p->arrived[n];
 	if (atomic_fetch_add_explicit(arrived, 1, memory_order_acq_rel) + 1 < s->n_entries)
 		return;
 	atomic_store_explicit(arrived, 0, memory_order_relaxed);
@@ -342,18 +364,17 @@ static void finish_part(const struct run *run, const struct split *s, int64_t n,
 static void run_ticket(const struct run *run, int64_t ticket, void *scratch)
 {
 	struct attention_plan *p = run->plan;
-	const struct entry *e = &p->entries[ticket / p->req.n_kv_heads];
+	const struct entry *e = &p->entries[ticket];
 	struct attention_item it;
-	attention_plan_item(p, ticket / p->req.n_kv_heads, &it);
-	it.kv_head = (int32_t)(ticket % p->req.n_kv_heads);
+	attention_plan_item(p, ticket, &it);
 	if (e->split < 0) {
 		p->kernel->run(&run->args, &it, scratch);
 		return;
 	}
 	const struct split *s = &p->splits[e->split];
-	int64_t n_rows = (e->token_end - e->token_begin) * (p->req.n_heads / p->req.n_kv_heads);
+	int64_t n_rows = attention_item_rows(&it, p->req.n_heads / p->req.n_kv_heads);
 	int64_t piece_floats = n_rows * attention_state_floats(p->req.v_head_dim);
-	float *states = p->states + s->states + it.kv_head * (s->piece_end - s->piece_begin) * piece_floats;
+	float *states = p->states + s->states;
 	it.states = states + (e->piece_begin - s->piece_begin) * piece_floats;
 	p->kernel->run(&run->args, &it, scratch);
 	finish_part(run, s, e->split, &it, states, scratch);
@@ -364,10 +385,9 @@ static void work(void *context, int index, int n_workers)
 	(void)n_workers;
 	const struct run *run = context;
 	struct attention_plan *p = run->plan;
-	int64_t n_tickets = p->n_entries * p->req.n_kv_heads;
 	for (;;) {
 		int64_t ticket = atomic_fetch_add_explicit(&p->next_ticket, 1, memory_order_relaxed);
-		if (ticket >= n_tickets)
+		if (ticket >= p->n_entries)
 			return;
 		run_ticket(run, ticket, p->scratch + index * p->scratch_bytes);
 	}

@@ -2,11 +2,11 @@
  *
  * DESIGN. A plan is sized once, from capacities, never from a run's lengths. attention_plan_update turns a step's
  * lengths into a list of items without allocating; attention_plan_run works it off with a team, once a layer.
- * An item is one KV head's rows for a block of query tokens over a range of pieces (kernels/ops/attention.h).
+ * An item is the rows of a few KV heads for a block of query tokens over a range of pieces (kernels/ops/attention.h).
  *
  * Invariants.
  * (1) The items of an update cover every (query token, visible key) exactly once for every KV head.
- * (2) Every query token is in exactly one group of items, also where it sees no key: its output is always written.
+ * (2) Every query token is, for every KV head, in exactly one group of items, also where it sees no key: its output is always written.
  * (3) Which items there are, and who takes them, never changes a bit of any result: rows are independent, pieces stand
  *     at fixed positions, and the states of a split block are merged in ascending order by whoever finishes last.
  * (4) Memory bounds how much may be split, not what can be computed: a block for which no room is left stays whole.
@@ -54,8 +54,8 @@ void attention_plan_step(const struct attention_plan *plan, struct attention_ste
  * limits.n_workers threads. One run at a time on one plan. Allocates nothing. */
 void attention_plan_run(struct attention_plan *plan, struct team *team, const struct attention_args *args);
 
-/* The list, for tests and statistics: item i of attention_plan_n_items, with kv_head and states left zero since the
- * list is the same for every KV head. */
+/* The list, for tests and statistics: item i of attention_plan_n_items, with states left NULL. Items that differ in their
+ * pieces alone follow each other. */
 int64_t attention_plan_n_items(const struct attention_plan *plan);
 void attention_plan_item(const struct attention_plan *plan, int64_t i, struct attention_item *out);
 

@@ -82,10 +82,10 @@ static void attention(const void *args)
 	const struct attention_args *a = args;
 	float *scratch = room((size_t)attention_scratch_bytes(1, a->head_dim, a->v_head_dim), 1);
 	for (int32_t s = 0; s < a->n_seqs; s++) {
-		struct attention_item it = { .seq = s, .token_end = a->q_begin[s + 1] - a->q_begin[s] };
+		struct attention_item it = { .seq = s, .token_end = a->q_begin[s + 1] - a->q_begin[s],
+					     .kv_head_end = (int32_t)a->n_kv_heads };
 		it.piece_end = a->kv_len[s] > 0 ? (int32_t)attention_piece_of(a->kv_len[s] - 1) + 1 : 0;
-		for (it.kv_head = 0; it.kv_head < a->n_kv_heads; it.kv_head++)
-			attention_ref(a, &it, scratch);
+		attention_ref(a, &it, scratch);
 	}
 	free(scratch);
 }

@@ -22,7 +22,7 @@ enum { SOFTCAP = 1, SINKS = 2 };
 #define TYPES3(q, kv, out) ((q) + 16 * (kv) + 256 * (out))
 #define ALL(type) TYPES3(type, type, type)
 
-enum { WAY_PLAIN, WAY_SHORT_CHUNKS, WAY_PAGE_1, WAY_PAGE_128, WAY_OTHER_PAGES, WAY_SPLIT, N_WAYS = WAY_SPLIT };
+enum { WAY_PLAIN, WAY_SHORT_CHUNKS, WAY_PAGE_1, WAY_PAGE_128, WAY_OTHER_PAGES, WAY_SPLIT, WAY_HEADS_ALONE, N_WAYS = WAY_HEADS_ALONE };
 
 /* A unit of the extent is this many, so that benchmarks hand single units to threads. */
 #define GRAIN 16
@@ -44,7 +44,7 @@ struct entry {
 /* A block of the plan: one item, or several that are merged. */
 struct block {
 	int64_t first_item, n_items;
-	int64_t states; /* floats from the beginning of the work buffer; one KV head behind the other */
+	int64_t states; /* floats from the beginning of the work buffer */
 };
 
 struct own {
@@ -254,7 +254,9 @@ static void add_plan(struct kc_case *c, struct own *o)
 	struct attention_plan *plan;
 	fill_request(c->shape, &r);
 	r.page_size = o->page_size;
-	struct attention_limits limits = { o->n_entries, c->t, o->table_stride, c->way == WAY_SPLIT ? 7 : 1 };
+	/* With many workers, work that cannot be cut at its pieces is cut at its KV heads. */
+	int n_workers = c->way == WAY_HEADS_ALONE ? 999 : c->way == WAY_SPLIT ? 7 : 1;
+	struct attention_limits limits = { o->n_entries, c->t, o->table_stride, n_workers };
 	for (int64_t e = 0; e < o->n_entries; e++) {
 		o->q_begin[e] = o->entries[e].q_begin;
 		o->kv_len[e] = o->entries[e].kv_len;
@@ -268,7 +270,7 @@ static void add_plan(struct kc_case *c, struct own *o)
 	for (int64_t i = 0; i < o->n_items; i++) {
 		struct attention_item *it = &o->items[i];
 		attention_plan_item(plan, i, it);
-		if (i && it->seq == it[-1].seq && it->token_begin == it[-1].token_begin)
+		if (i && it->seq == it[-1].seq && it->token_begin == it[-1].token_begin && it->kv_head_begin == it[-1].kv_head_begin)
 			o->blocks[o->n_blocks - 1].n_items++;
 		else
 			o->blocks[o->n_blocks++] = (struct block){ .first_item = i, .n_items = 1 };
@@ -279,7 +281,7 @@ static void add_plan(struct kc_case *c, struct own *o)
 		int64_t pieces = it[o->blocks[b].n_items - 1].piece_end - it->piece_begin;
 		o->blocks[b].states = o->state_floats;
 		if (o->blocks[b].n_items > 1)
-			o->state_floats += pieces * (it->token_end - it->token_begin) * r.n_heads *
+			o->state_floats += pieces * attention_item_rows(it, r.n_heads / r.n_kv_heads) *
 					   attention_state_floats(r.v_head_dim);
 	}
 }
@@ -303,10 +305,10 @@ static void build(struct kc_case *c)
 		kc_shared(c, "sinks", DTYPE_F32, 1, d[HEADS]);
 	if (c->t)
 		add_plan(c, o);
-	int64_t n_scratch = c->shape->bench ? o->n_blocks * d[KV_HEADS] : 1;
+	int64_t n_scratch = c->shape->bench ? o->n_blocks : 1;
 	int64_t rows = 1;
 	for (int64_t i = 0; i < o->n_items; i++) {
-		int64_t n = (o->items[i].token_end - o->items[i].token_begin) * d[HEADS] / d[KV_HEADS];
+		int64_t n = attention_item_rows(&o->items[i], d[HEADS] / d[KV_HEADS]);
 		rows = n > rows ? n : rows;
 	}
 	o->scratch_floats = attention_scratch_bytes(rows, d[D], d[V_D]) / 4;
@@ -381,13 +383,16 @@ static void oracle_row(struct row_oracle *r, const struct kc_buf *v, struct kc_b
 	int64_t v_d = r->c->shape->dim[V_D];
 	double n_keys = (double)(r->end - r->begin);
 	for (int64_t i = 0; i < v_d; i++) {
-		double value = 0, scale = 0;
+		double value = 0, scale = 0, flush = 0;
 		for (int64_t j = r->begin; j < r->end; j++) {
-			double x = r->p[j - r->begin] * kc_in(v, cache_row(r, j), i);
+			double of_key = kc_in(v, cache_row(r, j), i), x = r->p[j - r->begin] * of_key;
 			value += x;
+			/* The value, the weight, and the partial sum may each have counted as zero below 2^-126. */
+			flush += 2 + fabs(of_key);
 			scale += fabs(x) * (1 + r->error[j - r->begin] + r->mean_error);
 		}
 		kc_expect(out, r->t, r->head * v_d + i, value, scale, (n_keys + 4) * 0x1p-149);
+		kc_expect_flush(out, r->t, r->head * v_d + i, flush * 0x1p-126);
 	}
 	kc_expect(lse, r->t, r->head, r->lse, isinf(r->lse) ? 0 : 1 + fabs(r->lse) + r->mean_error, 0);
 }
@@ -410,11 +415,12 @@ static void oracle(struct kc_case *c)
 	mem_free(error);
 }
 
-/* Tensor cores take each weight rounded to the values' type, half an eps of which it loses at most: once in the sum of the
- * values, and once in the sum of the weights, which is all that the lse has. */
+/* Tensor cores and bf16 dot products take each weight rounded to the values' type, half an eps of which it loses at most:
+ * once in the sum of the values, and once in the sum of the weights, which is all that the lse has. */
 static double rounded_weights(const struct kc_case *c, const struct kc_buf *b)
 {
-	if (!c->op->on_gpu || strcmp(c->op->set->rows[c->row].name, "sm80") != 0)
+	const char *row = c->op->set->rows[c->row].name;
+	if (strcmp(row, "sm80") != 0 && strcmp(row, "avx512bf16") != 0)
 		return 0;
 	double half_eps = kv_type(c->shape) == DTYPE_BF16 ? 0x1p-9 : 0x1p-12;
 	return (strcmp(b->name, "lse") == 0 ? 1 : 2) * half_eps / 0x1p-23;
@@ -432,25 +438,23 @@ static double budget(const struct kc_case *c, const struct kc_buf *b)
 
 static int64_t extent(const struct kc_case *c)
 {
-	return ((const struct own *)c->own)->n_blocks * c->shape->dim[KV_HEADS] * GRAIN;
+	return ((const struct own *)c->own)->n_blocks * GRAIN;
 }
 
 static void call_unit(const struct kc_case *c, const struct attention_args *a, int row, int64_t unit)
 {
 	const struct own *o = c->own;
-	const struct block *b = &o->blocks[unit / a->n_kv_heads];
+	const struct block *b = &o->blocks[unit];
 	struct attention_item it = o->items[b->first_item];
 	int64_t slot = c->shape->bench ? unit : 0;
 	float *scratch = (float *)kc_ptr(c, "scratch") + slot * o->scratch_floats;
-	it.kv_head = (int32_t)(unit % a->n_kv_heads);
 	if (b->n_items == 1) {
 		attention_kernel(row)->run(a, &it, scratch);
 		return;
 	}
 	int32_t first = it.piece_begin, last = o->items[b->first_item + b->n_items - 1].piece_end;
-	int64_t n_rows = (it.token_end - it.token_begin) * (a->n_heads / a->n_kv_heads);
-	int64_t floats = n_rows * attention_state_floats(a->v_head_dim);
-	float *states = (float *)kc_ptr(c, "states") + b->states + it.kv_head * (last - first) * floats;
+	int64_t floats = attention_item_rows(&it, a->n_heads / a->n_kv_heads) * attention_state_floats(a->v_head_dim);
+	float *states = (float *)kc_ptr(c, "states") + b->states;
 	for (int64_t i = b->n_items; i-- > 0;) { /* the last first: workers may finish in any order */
 		it.piece_begin = o->items[b->first_item + i].piece_begin;
 		it.piece_end = o->items[b->first_item + i].piece_end;

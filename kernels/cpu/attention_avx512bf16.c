@@ -1,0 +1,491 @@
+/* attention over a bf16 cache by vdpbf16ps.
+ *
+ * Each of the two products of a tile (attention_walk.h) takes operands in pairs:
+ *   keys    transposed into `keys` [D / 2][TILE]: a lane is a key, a pair two successive dimensions
+ *   scores  s[row][key]: one chain of vdpbf16ps over the pairs of dimensions, ascending, q as it is
+ *   softmax row by row in units of log2: new maximum, p = 2^(x - max), rounded to bf16; the sum, in one tree over the tile's
+ *           positions, is of the rounded p, so that what is summed is what is multiplied
+ *   values  interleaved into `values` [TILE / 2][Dv]: a lane is a dimension, a pair two successive keys
+ *   o[row][dim]: one chain of vdpbf16ps over the pairs of keys that the row sees, ascending
+ * A pair of keys begins at an even position, so that where a key falls depends on its position alone. Of a pair whose
+ * one key a row does not see, that half is zeros on both sides: not even a NaN in it is noticed. The tile's pairs are
+ * packed once for all rows; rows go in groups whose scores stay in the first cache between the three steps.
+ *
+ * vdpbf16ps takes denormal inputs as zero, flushes denormal results and rounds to nearest even, whatever MXCSR says.
+ */
+#include "avx512.h"
+#include "attention_walk.h"
+#include "math_avx512.h"
+
+#define LANES 16
+#define TILE_VECTORS (TILE / LANES)
+#define TILE_PAIRS (TILE / 2)
+/* The micro-kernels' register blocks: rows times vectors of keys (or dimensions). */
+#define BLOCK_ROWS 6
+#define BLOCK_VECTORS 4
+/* Rows whose scores are computed before their values: [ROWS, TILE] scores beside a tile's keys and values. */
+#define GROUP_ROWS 24
+/* Dimensions of a run of values: its two vectors hold the lower and the upper half of each 128 bits. */
+#define UNIT 32
+
+#define LOG2E 0x1.715476p+0f
+#define LN2 0x1.62e43p-1f
+
+/* Rows that will be read next, asked into L2 line by line while others are packed. */
+struct asking {
+	const unsigned char *const *row, *const *end;
+	int64_t at, row_bytes;
+};
+
+INLINE void ask(struct asking *s)
+{
+	if (s->row == s->end)
+		return;
+	_mm_prefetch((const char *)*s->row + s->at, _MM_HINT_T1);
+	s->at += 64;
+	if (s->at >= s->row_bytes) {
+		s->at = 0;
+		s->row++;
+	}
+}
+
+/* ---- Scratch ---- */
+
+static int64_t padded(int64_t d)
+{
+	return (d + UNIT - 1) / UNIT * UNIT;
+}
+
+static int64_t query_bytes(const struct attention_args *a)
+{
+	return padded(a->head_dim) * (int64_t)sizeof(uint16_t);
+}
+
+static void take_queries(const struct job *j)
+{
+	const struct attention_args *a = j->a;
+	int64_t row = j->g * a->head_dim;
+	uint16_t *q = j->q;
+	for (int64_t i = 0; i < j->n_tokens; i++)
+		memcpy(q + i * row, (const uint16_t *)a->q + (j->first_token + i) * a->q_stride + j->kv_head * row,
+		       (size_t)row * sizeof *q);
+}
+
+static void lay_out(struct job *j, float *scratch)
+{
+	j->s = scratch;
+	j->keys = j->s + (j->n_rows < GROUP_ROWS ? j->n_rows : GROUP_ROWS) * TILE;
+	j->values = (uint32_t *)j->keys + padded(j->a->head_dim) / 2 * TILE;
+}
+
+/* ---- Packing ---- */
+
+/* Takes 16 bytes at `offset` of 16 rows; gives 4 vectors: the first 32 bits of all rows, the second, ... */
+INLINE void transpose(const unsigned char *const *rows, int64_t offset, __m512i out[4])
+{
+	__m512i r[4];
+	for (int i = 0; i < 4; i++) { /* row i + 4 * j in part j */
+		r[i] = _mm512_castsi128_si512(_mm_loadu_si128((const void *)(rows[i] + offset)));
+		r[i] = _mm512_mask_broadcast_i32x4(r[i], 0x00f0, _mm_loadu_si128((const void *)(rows[i + 4] + offset)));
+		r[i] = _mm512_mask_broadcast_i32x4(r[i], 0x0f00, _mm_loadu_si128((const void *)(rows[i + 8] + offset)));
+		r[i] = _mm512_mask_broadcast_i32x4(r[i], 0xf000, _mm_loadu_si128((const void *)(rows[i + 12] + offset)));
+	}
+	__m512i a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpackhi_epi32(r[0], r[1]);
+	__m512i c = _mm512_unpacklo_epi32(r[2], r[3]), d = _mm512_unpackhi_epi32(r[2], r[3]);
+	out[0] = _mm512_unpacklo_epi64(a, c);
+	out[1] = _mm512_unpackhi_epi64(a, c);
+	out[2] = _mm512_unpacklo_epi64(b, d);
+	out[3] = _mm512_unpackhi_epi64(b, d);
+}
+
+/* Vectors v_begin..v_end of the tile's keys. */
+static void pack_keys(const struct job *j, const struct tile *t, const struct tile *next, int v_begin, int v_end)
+{
+	int64_t row_bytes = j->a->head_dim * 2;
+	struct asking asking = { next->k + next->begin, next->k + next->end, 0, row_bytes };
+	for (int v = v_begin; v < v_end; v++) {
+		uint32_t *out = (uint32_t *)j->keys + v * LANES;
+		for (int64_t b = 0; b < row_bytes; b += 16, out += 4 * TILE) {
+			__m512i x[4];
+			transpose(t->k + v * LANES, b, x);
+			for (int i = 0; i < 4; i++)
+				ask(&asking);
+			for (int i = 0; i < 4; i++)
+				_mm512_storeu_si512(out + i * TILE, x[i]);
+		}
+	}
+}
+
+/* Pairs of keys begin..end. */
+static void pack_values(const struct job *j, const struct tile *t, const struct tile *next, int begin, int end)
+{
+	int64_t dv = j->a->v_head_dim, stride = padded(dv);
+	struct asking asking = { next->v + next->begin, next->v + next->end, 0, dv * 2 };
+	for (int p = begin; p < end; p++) {
+		const uint16_t *a = (const uint16_t *)t->v[2 * p], *b = (const uint16_t *)t->v[2 * p + 1];
+		uint32_t *out = (uint32_t *)j->values + p * stride;
+		for (int64_t i = 0; i < dv; i += UNIT, out += UNIT) {
+			__mmask32 live = avx512_mask32(dv - i);
+			__m512i x = _mm512_maskz_loadu_epi16(live, a + i), y = _mm512_maskz_loadu_epi16(live, b + i);
+			ask(&asking);
+			ask(&asking);
+			_mm512_storeu_si512(out, _mm512_unpacklo_epi16(x, y));
+			_mm512_storeu_si512(out + LANES, _mm512_unpackhi_epi16(x, y));
+		}
+	}
+}
+
+/* ---- Scores ---- */
+
+INLINE __m512 multiply(__m512 sum, __m512i pairs, uint32_t pair)
+{
+	return _mm512_dpbf16_ps(sum, (__m512bh)pairs, (__m512bh)_mm512_set1_epi32((int)pair));
+}
+
+/* A pair of a row's values, as they lie in memory. */
+INLINE uint32_t pair_at(const uint16_t *p)
+{
+	uint32_t pair;
+	memcpy(&pair, p, sizeof pair);
+	return pair;
+}
+
+INLINE void scores_block(const int rows, const int nv, const struct job *j, const uint16_t *q, int v, float *s)
+{
+	const uint32_t *keys = (const uint32_t *)j->keys + v * LANES;
+	int64_t d = j->a->head_dim;
+	__m512 sum[BLOCK_ROWS][BLOCK_VECTORS];
+	for (int r = 0; r < rows; r++)
+		for (int i = 0; i < nv; i++)
+			sum[r][i] = _mm512_setzero_ps();
+	for (int64_t n = 0; n < d; n += 2, keys += TILE) {
+		__m512i k[BLOCK_VECTORS];
+		for (int i = 0; i < nv; i++)
+			k[i] = _mm512_loadu_si512(keys + i * LANES);
+		for (int r = 0; r < rows; r++)
+			for (int i = 0; i < nv; i++)
+				sum[r][i] = multiply(sum[r][i], k[i], pair_at(q + r * d + n));
+	}
+	for (int r = 0; r < rows; r++)
+		for (int i = 0; i < nv; i++)
+			_mm512_storeu_ps(s + r * TILE + (v + i) * LANES, sum[r][i]);
+}
+
+/* Scores of `rows` rows against vectors v_begin..v_end of the tile. */
+INLINE void scores_rows(const int rows, const struct job *j, const uint16_t *q, int v_begin, int v_end, float *s)
+{
+	int v = v_begin;
+	for (; v + BLOCK_VECTORS <= v_end; v += BLOCK_VECTORS)
+		scores_block(rows, BLOCK_VECTORS, j, q, v, s);
+	for (; v < v_end; v++)
+		scores_block(rows, 1, j, q, v, s);
+}
+
+static void scores_any(int rows, const struct job *j, const uint16_t *q, int v_begin, int v_end, float *s)
+{
+	switch (rows) {
+	case 1:
+		scores_rows(1, j, q, v_begin, v_end, s);
+		break;
+	case 2:
+		scores_rows(2, j, q, v_begin, v_end, s);
+		break;
+	case 3:
+		scores_rows(3, j, q, v_begin, v_end, s);
+		break;
+	case 4:
+		scores_rows(4, j, q, v_begin, v_end, s);
+		break;
+	case 5:
+		scores_rows(5, j, q, v_begin, v_end, s);
+		break;
+	default:
+		scores_rows(6, j, q, v_begin, v_end, s);
+	}
+}
+
+/* The size of the next block of at most BLOCK_ROWS when `left` rows are cut into nearly equal blocks: 8 gives 4 and 4,
+ * which wastes less than 6 and 2. */
+INLINE int64_t block_size(int64_t left)
+{
+	int64_t n_blocks = (left + BLOCK_ROWS - 1) / BLOCK_ROWS;
+	return (left + n_blocks - 1) / n_blocks;
+}
+
+/* Of rows r..r + n. */
+static void scores(const struct job *j, int64_t r, int64_t n, int v_begin, int v_end)
+{
+	const uint16_t *q = (const uint16_t *)j->q + r * j->a->head_dim;
+	for (int64_t done = 0, rows; done < n; done += rows) {
+		rows = block_size(n - done);
+		scores_any((int)rows, j, q + done * j->a->head_dim, v_begin, v_end, j->s + done * TILE);
+	}
+}
+
+/* ---- Softmax ---- */
+
+/* 2^x for x <= 0, within 1.2 ulp; 0 below -160. */
+INLINE __m512 exp2_of(__m512 x)
+{
+	/* max gives its second operand where one is NaN. */
+	x = _mm512_max_ps(_mm512_set1_ps(-160.0f), x);
+	__m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+	__m512 r = _mm512_sub_ps(x, n);
+	__m512 p = _mm512_fmadd_ps(_mm512_set1_ps(EXP2_4), r, _mm512_set1_ps(EXP2_3));
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(EXP2_2));
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(EXP2_1));
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(EXP2_0));
+	return _mm512_scalef_ps(_mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f)), n);
+}
+
+static float exp2_one(float x)
+{
+	return _mm512_cvtss_f32(exp2_of(_mm512_set1_ps(x)));
+}
+
+INLINE float sum_of(const __m512 *x)
+{
+	return avx512_sum_lanes(_mm512_add_ps(_mm512_add_ps(x[0], x[1]), _mm512_add_ps(x[2], x[3])));
+}
+
+/* Lanes of vector i of a tile that lie in begin..end. */
+INLINE __mmask16 in_sight(int i, int begin, int end)
+{
+	int b = begin - i * LANES, e = end - i * LANES;
+	uint32_t below_end = e <= 0 ? 0 : e >= LANES ? 0xffff : (1u << e) - 1;
+	uint32_t below_begin = b <= 0 ? 0 : b >= LANES ? 0xffff : (1u << b) - 1;
+	return (__mmask16)(below_end & ~below_begin);
+}
+
+/* Turns a row's scores into weights relative to its new maximum, as bf16 in the same place; only keys begin..end of the tile
+ * count, the others' weights are 0. */
+static void softmax_row(const struct job *j, float *s, float *state, int begin, int end)
+{
+	float softcap = j->a->softcap;
+	uint16_t *weight = (uint16_t *)s;
+	__m512 x[TILE_VECTORS], low = _mm512_set1_ps(-INFINITY);
+	__mmask16 seen[TILE_VECTORS];
+	for (int i = 0; i < TILE_VECTORS; i++) {
+		seen[i] = in_sight(i, begin, end);
+		x[i] = _mm512_loadu_ps(s + i * LANES);
+		if (softcap > 0) {
+			x[i] = _mm512_div_ps(_mm512_mul_ps(x[i], _mm512_set1_ps(j->a->scale)), _mm512_set1_ps(softcap));
+			x[i] = _mm512_mul_ps(avx512_tanh(x[i]), _mm512_set1_ps(softcap * LOG2E));
+		} else {
+			x[i] = _mm512_mul_ps(x[i], _mm512_set1_ps(j->a->scale * LOG2E));
+		}
+		x[i] = _mm512_mask_mov_ps(low, seen[i], x[i]);
+	}
+	float m = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_max_ps(x[0], x[1]), _mm512_max_ps(x[2], x[3])));
+	m = m > state[0] ? m : state[0];
+	if (m == -INFINITY) {
+		/* Nothing but -inf, or a NaN that the maximum has passed over and that must not be lost. */
+		float sum = sum_of(x);
+		memset(s, 0, TILE * sizeof *weight);
+		state[STATE_RESCALE] = 1;
+		if (isnan(sum))
+			state[0] = state[1] = state[STATE_RESCALE] = sum;
+		return;
+	}
+	float rescale = state[0] == m ? 1 : exp2_one(state[0] - m);
+	for (int i = 0; i < TILE_VECTORS; i++) {
+		__m256i p = (__m256i)_mm512_cvtneps_pbh(exp2_of(_mm512_sub_ps(x[i], _mm512_set1_ps(m))));
+		p = _mm256_maskz_mov_epi16(seen[i], p);
+		_mm256_storeu_si256((__m256i *)(weight + i * LANES), p);
+		x[i] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(p), 16));
+	}
+	state[0] = m;
+	state[1] = state[1] * rescale + sum_of(x);
+	state[STATE_RESCALE] = rescale;
+}
+
+/* ---- Values ---- */
+
+/* nv vectors of dimensions from `dim` on, for `rows` rows and keys begin..end. */
+INLINE void values_block(const int rows, const int nv, const struct job *j, int64_t dim, int begin, int end, const float *s,
+			 float *states)
+{
+	__m512 sum[BLOCK_ROWS][BLOCK_VECTORS];
+	float *o = states + ATTENTION_STATE_O + dim;
+	int64_t stride = j->state_floats, width = padded(j->a->v_head_dim);
+	const uint32_t *values = (const uint32_t *)j->values + dim;
+	for (int r = 0; r < rows; r++)
+		for (int i = 0; i < nv; i++)
+			sum[r][i] = _mm512_mul_ps(_mm512_loadu_ps(o + r * stride + i * LANES),
+						  _mm512_set1_ps(states[r * stride + STATE_RESCALE]));
+	/* At most the first and the last pair are seen in half. */
+	for (int p = begin / 2; p < (end + 1) / 2; p++) {
+		uint32_t half = (2 * p >= begin ? 0xffffu : 0) | (2 * p + 1 < end ? 0xffff0000u : 0);
+		__m512i v[BLOCK_VECTORS];
+		for (int i = 0; i < nv; i++)
+			v[i] = _mm512_loadu_si512(values + p * width + i * LANES);
+		if (half != 0xffffffffu)
+			for (int i = 0; i < nv; i++)
+				v[i] = _mm512_and_si512(v[i], _mm512_set1_epi32((int)half));
+		for (int r = 0; r < rows; r++)
+			for (int i = 0; i < nv; i++)
+				sum[r][i] = multiply(sum[r][i], v[i], pair_at((const uint16_t *)(s + r * TILE) + 2 * p));
+	}
+	for (int r = 0; r < rows; r++)
+		for (int i = 0; i < nv; i++)
+			_mm512_storeu_ps(o + r * stride + i * LANES, sum[r][i]);
+}
+
+INLINE void values_rows(const int rows, const struct job *j, int begin, int end, const float *s, float *states)
+{
+	int64_t dim = 0, dv = padded(j->a->v_head_dim);
+	for (; dim + BLOCK_VECTORS * LANES <= dv; dim += BLOCK_VECTORS * LANES)
+		values_block(rows, BLOCK_VECTORS, j, dim, begin, end, s, states);
+	for (; dim < dv; dim += UNIT)
+		values_block(rows, 2, j, dim, begin, end, s, states);
+}
+
+static void values_any(int rows, const struct job *j, int begin, int end, const float *s, float *states)
+{
+	switch (rows) {
+	case 1:
+		values_rows(1, j, begin, end, s, states);
+		break;
+	case 2:
+		values_rows(2, j, begin, end, s, states);
+		break;
+	case 3:
+		values_rows(3, j, begin, end, s, states);
+		break;
+	case 4:
+		values_rows(4, j, begin, end, s, states);
+		break;
+	case 5:
+		values_rows(5, j, begin, end, s, states);
+		break;
+	default:
+		values_rows(6, j, begin, end, s, states);
+	}
+}
+
+/* Adds keys begin..end, which all of rows r..r + n see, to their states; s: of row r. */
+static void values(const struct job *j, int64_t r, int64_t n, const float *s, int begin, int end)
+{
+	for (int64_t done = 0, rows; done < n; done += rows) {
+		rows = block_size(n - done);
+		values_any((int)rows, j, begin, end, s + done * TILE, j->part + (r + done) * j->state_floats);
+	}
+}
+
+/* ---- Tiles, rows ---- */
+
+/* Softmax and values of rows r..r + n, whose scores are there: some keys are hidden from some rows. */
+static void add_partly(const struct job *j, const struct tile *t, int64_t r, int64_t n)
+{
+	for (int64_t first = r, last; first < r + n; first = last) {
+		int64_t token = first / j->g;
+		last = (token + 1) * j->g < r + n ? (token + 1) * j->g : r + n;
+		int begin, end;
+		visible_in_tile(j, t, token, &begin, &end);
+		if (begin >= end)
+			continue;
+		float *s = j->s + (first - r) * TILE;
+		for (int64_t i = first; i < last; i++)
+			softmax_row(j, s + (i - first) * TILE, j->part + i * j->state_floats, begin, end);
+		values(j, first, last - first, s, begin, end);
+	}
+}
+
+static void add_tile(const struct job *j, const struct tile *t, const struct tile *next)
+{
+	int v_begin = t->begin / LANES, v_end = (t->end + LANES - 1) / LANES;
+	pack_keys(j, t, next, v_begin, v_end);
+	pack_values(j, t, next, t->begin / 2, (t->end + 1) / 2);
+	bool whole = all_see_all(j, t);
+	for (int64_t r = 0, n; r < j->n_rows; r += n) {
+		n = j->n_rows - r < GROUP_ROWS ? j->n_rows - r : GROUP_ROWS;
+		scores(j, r, n, v_begin, v_end);
+		if (!whole) {
+			add_partly(j, t, r, n);
+			continue;
+		}
+		for (int64_t i = 0; i < n; i++)
+			softmax_row(j, j->s + i * TILE, j->part + (r + i) * j->state_floats, 0, TILE);
+		values(j, r, n, j->s, 0, TILE);
+	}
+}
+
+static void merge_states(float *a, const float *b, int64_t n_floats)
+{
+	if (b[0] == -INFINITY)
+		return;
+	if (a[0] == -INFINITY) {
+		memcpy(a, b, (size_t)n_floats * sizeof *a);
+		return;
+	}
+	float m = a[0] > b[0] ? a[0] : b[0];
+	float fa = a[0] == m ? 1 : exp2_one(a[0] - m);
+	float fb = b[0] == m ? 1 : exp2_one(b[0] - m);
+	a[0] = m;
+	a[1] = a[1] * fa + b[1] * fb;
+	for (int64_t i = ATTENTION_STATE_O; i < n_floats; i += LANES) {
+		__m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(b + i), _mm512_set1_ps(fb));
+		_mm512_storeu_ps(a + i, _mm512_fmadd_ps(_mm512_loadu_ps(a + i), _mm512_set1_ps(fa), scaled));
+	}
+}
+
+/* Writes o, times `rescale`, divided by l, to element `first` of the results, in the order of dimensions. */
+static void store_row(const struct attention_args *a, const float *o, float rescale, float l, int64_t first)
+{
+	const __m512i lower = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+	const __m512i upper = _mm512_setr_epi32(8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+	for (int64_t i = 0; i < a->v_head_dim; i += UNIT) {
+		__m512 x = _mm512_loadu_ps(o + i), y = _mm512_loadu_ps(o + i + LANES);
+		x = _mm512_div_ps(_mm512_mul_ps(x, _mm512_set1_ps(rescale)), _mm512_set1_ps(l));
+		y = _mm512_div_ps(_mm512_mul_ps(y, _mm512_set1_ps(rescale)), _mm512_set1_ps(l));
+		int64_t left = a->v_head_dim - i;
+		avx512_store(a->out_type, a->out, first + i, avx512_mask16(left), _mm512_permutex2var_ps(x, lower, y));
+		if (left > LANES)
+			avx512_store(a->out_type, a->out, first + i + LANES, avx512_mask16(left - LANES),
+				     _mm512_permutex2var_ps(x, upper, y));
+	}
+}
+
+static void write_row(const struct job *j, int64_t r, const float *state)
+{
+	const struct attention_args *a = j->a;
+	int64_t token = j->first_token + r / j->g, head = j->kv_head * j->g + r % j->g;
+	int64_t first = token * a->out_stride + head * a->v_head_dim;
+	float m = state[0], l = state[1], rescale = 1;
+	if (a->sinks) {
+		float sink = a->sinks[head] * LOG2E;
+		m = sink > m ? sink : m;
+		rescale = exp2_one(state[0] - m);
+		l = l * rescale + exp2_one(sink - m);
+	}
+	if (state[0] == -INFINITY)
+		memset((unsigned char *)a->out + (size_t)first * dtype_bytes(a->out_type), 0,
+		       (size_t)a->v_head_dim * dtype_bytes(a->out_type));
+	else
+		store_row(a, state + ATTENTION_STATE_O, rescale, l, first);
+	if (a->lse)
+		a->lse[token * a->n_heads + head] = m == -INFINITY ? m : m * LN2 + logf(l);
+}
+
+const char *attention_avx512bf16_refuse(const struct attention_request *r)
+{
+	if (r->q_type != DTYPE_BF16 || r->kv_type != DTYPE_BF16)
+		return "takes queries and caches in bf16";
+	if (r->out_type > DTYPE_F16)
+		return "types are limited to f32, bf16 and f16";
+	if (r->head_dim % 8 || r->v_head_dim % 8)
+		return "head sizes must be multiples of 8";
+	if (r->head_dim > ATTENTION_MAX_HEAD_DIM || r->v_head_dim > ATTENTION_MAX_HEAD_DIM)
+		return "head sizes are limited to 512";
+	return NULL;
+}
+
+void attention_avx512bf16(const struct attention_args *a, const struct attention_item *it, void *scratch)
+{
+	run_item(a, it, scratch);
+}
+
+void attention_avx512bf16_merge(const struct attention_args *a, const struct attention_item *it, void *scratch)
+{
+	merge_item(a, it, scratch);
+}
