@@ -70,7 +70,8 @@ static json_t *refusals(const struct pick *pick)
 	return list;
 }
 
-static json_t *request_json(const struct program_choice *c)
+/* For steps of up to q_len tokens a sequence, where it is attention. */
+static json_t *request_json(const struct program_choice *c, int64_t q_len)
 {
 	const struct attention_request *r = c->attention;
 	if (!r)
@@ -79,7 +80,7 @@ static json_t *request_json(const struct program_choice *c)
 			 (json_int_t)r->n_heads, "kv_heads", (json_int_t)r->n_kv_heads, "head_dim",
 			 (json_int_t)r->head_dim, "v_head_dim", (json_int_t)r->v_head_dim, "window",
 			 (json_int_t)r->window, "page_size", (json_int_t)r->page_size, "max_q_len",
-			 (json_int_t)r->max_q_len, "softcap", r->softcap, "sink", r->sink);
+			 (json_int_t)q_len, "softcap", r->softcap, "sink", r->sink);
 }
 
 /* The layers of all operations like operation i, "-" outside the layers. False where one before i was like it. */
@@ -112,12 +113,44 @@ static bool like_layers(const struct program *p, int64_t i, char *layers, size_t
 	return true;
 }
 
-/* One row a group of operations that ask the same and got the same; for attention, one a way of running, since a
- * device may serve each by another kernel. A GPU runs decode and verify steps as graphs, where that is on. */
+/* How a step runs a layer's attention. A GPU runs decode and verify steps as graphs, where that is on, and eagerly where a step is
+ * larger than the largest graph: the same kernel with the same arguments. */
+struct use {
+	const char *name, *run; /* run: on a GPU */
+	int64_t q_len; /* most tokens of a sequence */
+};
+
+static int list_uses(const struct program_config *c, struct use uses[5])
+{
+	/* Without guesses it is what a step may have at all. */
+	int64_t most = c->max_tokens, verify = c->max_decode > c->max_seqs ? c->max_decode / c->max_seqs : most;
+	int n = 0;
+	uses[n++] = (struct use){ "prefill", "eager", most };
+	for (int graph = c->graph && c->gpu_facts; graph >= 0; graph--)
+		uses[n++] = (struct use){ "decode", graph ? "graph" : "eager", 1 };
+	for (int graph = c->graph && c->gpu_facts; graph >= 0; graph--)
+		uses[n++] = (struct use){ "verify", graph ? "graph" : "eager", verify };
+	return n;
+}
+
+static json_t *choice_row(const struct program_choice *c, const char *layers, const struct use *use, bool on_gpu)
+{
+	json_t *row = json_pack("{s:s, s:s, s:o, s:s, s:o}", "layers", layers, "kind", c->op, "request",
+				request_json(c, use ? use->q_len : c->attention ? c->attention->max_q_len : 0), "use",
+				use ? use->name : "all", "refused", refusals(c->pick));
+	row = with_key(row, "backend", c->pick->row >= 0 ? json_string(c->pick->kernel) : json_null());
+	if (use && on_gpu)
+		row = with_key(row, "run", json_string(use->run));
+	return row;
+}
+
+/* One row a group of operations that ask the same and got the same; for attention, one a way of running. The program has chosen
+ * for the longest steps, and no kernel refuses shorter ones. */
 static json_t *choices(const struct program *p, const char *only)
 {
-	static const char *const attention_uses[] = { "prefill", "decode", "verify" };
 	const struct program_config *config = program_get_config(p);
+	struct use uses[5];
+	int n_uses = list_uses(config, uses);
 	json_t *rows = json_array();
 	for (int64_t i = 0; i < program_n_choices(p); i++) {
 		struct program_choice c;
@@ -125,18 +158,12 @@ static json_t *choices(const struct program *p, const char *only)
 		program_choice(p, i, &c);
 		if ((only && strcmp(c.op, only) != 0) || !like_layers(p, i, layers, sizeof layers))
 			continue;
-		size_t n_uses = c.attention && !only ? 3 : 1;
-		for (size_t u = 0; u < n_uses; u++) {
-			json_t *row = json_pack("{s:s, s:s, s:o, s:s, s:o}", "layers", layers, "kind", c.op,
-						"request", request_json(&c), "use",
-						n_uses == 3 ? attention_uses[u] : "all", "refused",
-						refusals(c.pick));
-			row = with_key(row, "backend",
-				       c.pick->row >= 0 ? json_string(c.pick->kernel) : json_null());
-			if (config->gpu_facts && n_uses == 3)
-				row = with_key(row, "run", json_string(u > 0 && config->graph ? "graph" : "eager"));
-			rows = with_item(rows, row);
+		if (!c.attention || only) {
+			rows = with_item(rows, choice_row(&c, layers, NULL, false));
+			continue;
 		}
+		for (int u = 0; u < n_uses; u++)
+			rows = with_item(rows, choice_row(&c, layers, &uses[u], config->gpu_facts));
 	}
 	return rows;
 }

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "hw/hw.h"
 #include "program_cuda.h"
 #include "program_internal.h"
 
@@ -397,6 +398,30 @@ void program_provide(struct program *p, const struct weight_provider *from)
 	p->provider = *from;
 }
 
+/* What to change where nothing serves a layer's attention. */
+static void say_what_helps(const struct program *p, char *out, size_t size)
+{
+	const struct program_config *c = &p->config;
+	snprintf(out, size, "%s%s%s%s", c->attention ? "--attention auto, " : "",
+		 c->isa & ISA_CUDA && c->compute == DTYPE_F32 ? "--dtype bf16, " : "",
+		 c->isa & ISA_CUDA && c->page_size < 8 ? "--page-size 64, " : "", c->isa & ISA_CUDA ? "--device cpu, " : "");
+	if (out[0])
+		out[strlen(out) - 2] = '\0';
+}
+
+/* The layer, what was asked of it and how it would be run, every kernel's reason, and what helps. */
+static void say_no_attention(const struct program *p, const struct op *op, char *out, size_t size)
+{
+	const struct program_config *c = &p->config;
+	char helps[128];
+	say_what_helps(p, helps, sizeof helps);
+	snprintf(out, size, "no kernel for attention (%s, pages of %lld, steps of 1 to %lld tokens a sequence %s, prompts "
+			    "eagerly) of layer %d on %s: %s%s%s",
+		 op->what, (long long)c->page_size, (long long)(c->max_decode > c->max_seqs ? c->max_decode / c->max_seqs : 1),
+		 c->graph && c->gpu_facts ? "as graphs" : "eagerly", op->layer, c->gpu_facts ? c->gpu_facts->name : "the CPU",
+		 vb_errmsg(), helps[0] ? ": what may help: " : "", helps);
+}
+
 int program_pick(struct program *p)
 {
 	if (p->rc != VB_OK)
@@ -412,6 +437,8 @@ int program_pick(struct program *p)
 		first = rc;
 		if (rc == VB_ENOMEM)
 			snprintf(message, sizeof message, "%s", vb_errmsg());
+		else if (op->kind == OP_ATTENTION && rc == VB_EUNSUPPORTED)
+			say_no_attention(p, op, message, sizeof message);
 		else if (op->layer >= 0)
 			snprintf(message, sizeof message, "no kernel for %s (%s) of layer %d: %s",
 				 op_names[op->kind], op->what, op->layer, vb_errmsg());

@@ -140,3 +140,31 @@ def test_gives_way_to_the_cpu(verbatim, on_gpu, build, root):
     assert result.returncode == 0 and json.loads(result.stdout)["device"] == "cpu"
     assert result.stderr.startswith("verbatim: warning: running on the CPU: cuda:0: ") and "NO_BINARY_FOR_GPU" in result.stderr
     assert verbatim(*command, "--device", "cuda", env=env).returncode == 1
+
+
+def test_explain_rows(on_gpu, root):
+    """Attention has a row for each way of running; decode and verify steps run as graphs and, beyond the largest, eagerly."""
+    def ways(*args):
+        result = on_gpu("explain", "demo", "--json", *args)
+        assert result.returncode == 0, result.stderr
+        return [(r["use"], r["run"], r["request"]["max_q_len"], r["backend"]) for r in json.loads(result.stdout)["layers"]
+                if r["kind"] == "attention"]
+
+    guessing = ["--speculate", "ngram", "--draft-tokens", 4, "--prefill-chunk", 100, "--max-batch", 3]
+    assert ways(*guessing) == [
+        ("prefill", "eager", 115, "sm80"), ("decode", "graph", 1, "sm80"), ("decode", "eager", 1, "sm80"),
+        ("verify", "graph", 5, "sm80"), ("verify", "eager", 5, "sm80")]
+    assert ways(*guessing, "--graph", "off", "--dtype", "f32") == [
+        ("prefill", "eager", 115, "simt"), ("decode", "eager", 1, "simt"), ("verify", "eager", 5, "simt")]
+
+
+@pytest.mark.parametrize("graph,how", [("on", "as graphs"), ("off", "eagerly")])
+@pytest.mark.parametrize("args,says", [
+    (["--page-size", 4], ["pages of 4", "sm80 pages must have 8 tokens or more", "--page-size 64"]),
+    (["--dtype", "f32"], ["f32, 8/2 heads of 32", "tensor cores take bf16 or f16", "--dtype bf16"])])
+def test_attention_that_nothing_serves(on_gpu, graph, how, args, says):
+    """Guessing is refused before weights are read, in both modes, with layer, condition, what there is, and what helps."""
+    result = on_gpu("run", "demo", "Once", "--speculate", "ngram", "--draft-tokens", 4, "--graph", graph, "--attention", "sm80", *args)
+    assert result.returncode == 1
+    for words in [*says, "layer 0 on Emulated", f"steps of 1 to 5 tokens a sequence {how}", "--attention auto", "--device cpu"]:
+        assert words in result.stderr, result.stderr

@@ -192,6 +192,32 @@ static void test_golden_choices(void **state)
 	buf_fini(&now);
 }
 
+/* What serves long steps serves short ones: a program chooses once, for prompts, decode and verify steps, as graphs or not. */
+static void test_shorter_steps(void **state)
+{
+	(void)state;
+	static const enum dtype types[] = { DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_I8 };
+	static const int64_t dims[] = { 8, 20, 64, 128, 256, 512, 520 }, pages[] = { 1, 8, 64 }, windows[] = { 0, 128 };
+	const struct kernel_set *const sets[] = { &attention_set, &attention_cuda_set };
+	int served = 0;
+	for (int i = 0; i < 4 * 7 * 3 * 2 * 4; i++) {
+		struct attention_request r = { .n_heads = 8, .n_kv_heads = 2, .q_type = types[i % 4], .kv_type = types[i % 4],
+					       .out_type = types[i % 4], .head_dim = dims[i / 4 % 7],
+					       .v_head_dim = dims[i / 4 % 7], .page_size = pages[i / 28 % 3],
+					       .window = windows[i / 84 % 2], .softcap = i / 168 & 1, .sink = i / 336 & 1 };
+		for (int s = 0; s < 2; s++) {
+			for (int row = 0; row < sets[s]->n_rows; row++) {
+				r.max_q_len = 2048;
+				const char *longest = sets[s]->refuse(&r, row);
+				served += !longest;
+				for (r.max_q_len = 1; r.max_q_len <= 17; r.max_q_len++)
+					assert_true(longest || !sets[s]->refuse(&r, row));
+			}
+		}
+	}
+	assert_true(served > 500);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2 && strcmp(argv[1], "--print") == 0) {
@@ -202,6 +228,6 @@ int main(int argc, char **argv)
 		buf_fini(&b);
 		return 0;
 	}
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_golden_choices) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_golden_choices), cmocka_unit_test(test_shorter_steps) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
