@@ -19,7 +19,7 @@ enum limits_work { LIMITS_READ, LIMITS_MULTIPLY };
 
 struct limits_request {
 	enum limits_work work;
-	enum dtype type; /* of the factors, LIMITS_MULTIPLY: F32 or BF16. Sums are f32 */
+	enum dtype type; /* of the factors, LIMITS_MULTIPLY: F32, BF16 or I8. Sums are f32, those of bytes int32 */
 };
 
 struct limits_args {

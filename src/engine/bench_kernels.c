@@ -72,10 +72,10 @@ int vb_bench_limits(const struct vb_options *options, char **json)
 	}
 	struct bench b;
 	TRY(bench_create(&b, options));
-	json_t *o = json_pack("{s:s, s:i, s:f, s:{s:f, s:f, s:f}}", "device", "cpu", "threads", team_size(b.team),
+	json_t *o = json_pack("{s:s, s:i, s:f, s:{s:f, s:f, s:f, s:f}}", "device", "cpu", "threads", team_size(b.team),
 			      "memory_read_tb_s", b.limits.read_bytes_s / 1e12, "matrix_tflop_s", "f32",
 			      b.limits.f32_flops_s / 1e12, "bf16", b.limits.bf16_flops_s / 1e12, "f16",
-			      limits_flops_s(&b.limits, DTYPE_F16) / 1e12);
+			      limits_flops_s(&b.limits, DTYPE_F16) / 1e12, "int8", b.limits.int8_ops_s / 1e12);
 	team_destroy(&b.team);
 	return give_json(o, json);
 }
@@ -83,36 +83,66 @@ int vb_bench_limits(const struct vb_options *options, char **json)
 /* ---- linear ---- */
 
 struct linear_bench {
-	linear_fn *fn;
+	const struct linear_kernel *kernel;
+	struct linear_request request;
 	struct linear_args args;
-	char *weights; /* n_copies matrices, one after another */
+	struct weight_matrix matrix; /* canonical; of a kernel without a layout of its own, n_copies of them, one after another */
+	char *canonical, *packed, *scratch; /* packed: n_copies matrices, one after another, or NULL */
+	size_t canonical_bytes, packed_bytes, scratch_bytes;
 	int64_t n_copies, next, matrix_bytes;
 };
 
 /* As a program runs it: a worker takes a run of outputs. */
 static void run_linear(void *context, int index, int n_workers)
 {
-	const struct linear_args *a = &((struct linear_bench *)context)->args;
+	const struct linear_bench *l = context;
 	int64_t begin, end;
-	team_share(a->n, 16, index, n_workers, &begin, &end);
-	((struct linear_bench *)context)->fn(a, begin, end);
+	team_share(l->args.n, l->kernel->panel, index, n_workers, &begin, &end);
+	l->kernel->run(&l->args, begin, end);
+}
+
+static void prepare_linear(void *context, int index, int n_workers)
+{
+	const struct linear_bench *l = context;
+	int64_t begin, end;
+	team_share(l->args.t, LINEAR_PREPARE_GRAIN, index, n_workers, &begin, &end);
+	if (begin < end)
+		l->kernel->prepare(&l->args, begin, end);
 }
 
 /* Small numbers, the same on every run: products of random bits could overflow, and some kernels are slow at that. */
 static void fill(void *context, int index, int n_workers)
 {
 	struct linear_bench *l = context;
-	int64_t begin, end;
-	team_share(l->n_copies * l->args.n * l->args.k, 4096, index, n_workers, &begin, &end);
+	int64_t begin, end, each = l->matrix.format == WEIGHT_DENSE ? l->args.n * l->args.k : (int64_t)l->canonical_bytes;
+	team_share(l->kernel->pack ? each : l->n_copies * each, 4096, index, n_workers, &begin, &end);
 	for (int64_t i = begin; i < end; i++)
-		dtype_store(l->args.w_type, l->weights, (size_t)i, (float)(i % 251 - 125) / 1024.0f);
+		if (l->matrix.format == WEIGHT_DENSE)
+			dtype_store(l->args.w_type, l->canonical, (size_t)i, (float)(i % 251 - 125) / 1024.0f);
+		else
+			l->canonical[i] = (char)(i % 101 + 4); /* scales too: 4 to 104 and the like are small f16 */
+}
+
+/* Each worker packs what it will read, of every copy. */
+static void pack_linear(void *context, int index, int n_workers)
+{
+	const struct linear_bench *l = context;
+	int64_t begin, end, panel = l->kernel->panel;
+	team_share(l->args.n, panel, index, n_workers, &begin, &end);
+	for (int64_t i = 0; i < l->n_copies; i++)
+		l->kernel->pack(&l->matrix, l->packed + i * l->matrix_bytes, (begin + panel - 1) / panel, (end + panel - 1) / panel);
 }
 
 /* One product, on the next copy of the weights. */
 static void run_next(struct team *team, struct linear_bench *l)
 {
-	l->args.w = l->weights + l->next * l->matrix_bytes;
+	if (l->packed)
+		l->args.packed = l->packed + l->next * l->matrix_bytes;
+	else
+		l->args.w = l->canonical + l->next * l->matrix_bytes;
 	l->next = (l->next + 1) % l->n_copies;
+	if (l->kernel->prepare)
+		team_run(l->args.t <= LINEAR_PREPARE_GRAIN ? NULL : team, prepare_linear, l);
 	team_run(team, run_linear, l);
 }
 
@@ -147,50 +177,97 @@ static int parse_type(const char *name, enum dtype *out)
 static json_t *linear_json(const struct bench *b, const struct linear_bench *l, const struct pick *pick, double took)
 {
 	const struct linear_args *a = &l->args;
+	bool dense = l->matrix.format == WEIGHT_DENSE;
 	double bytes = (double)l->matrix_bytes + (double)(a->t * a->k) * (double)dtype_bytes(a->x_type) +
 		       (double)(a->t * a->n) * sizeof(float);
 	double flops = 2.0 * (double)a->t * (double)a->n * (double)a->k;
-	double read_s = bytes / b->limits.read_bytes_s, multiply_s = flops / limits_flops_s(&b->limits, a->x_type);
-	return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:f, s:I, s:I, s:f, s:f, s:f, s:s}", "backend",
-			 pick->kernel, "device", "cpu", "dtype", dtype_name(a->x_type), "threads", b->setup.n_threads,
-			 "m", (json_int_t)a->t, "n", (json_int_t)a->n, "k", (json_int_t)a->k, "time_us", took * 1e6,
-			 "bytes", (json_int_t)bytes, "flops", (json_int_t)flops, "tb_s", bytes / took / 1e12, "tflop_s", flops / took / 1e12,
-			 "limit_fraction", (read_s > multiply_s ? read_s : multiply_s) / took, "limit",
-			 read_s > multiply_s ? "memory" : "matrix");
+	double read_s = bytes / b->limits.read_bytes_s, multiply_s = flops / limits_flops_s(&b->limits, dense ? a->x_type : DTYPE_I8);
+	return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:f, s:I, s:I, s:f, s:f, s:f, s:s, s:f}", "backend",
+			 pick->kernel, "device", "cpu", "dtype", dense ? dtype_name(a->x_type) : weight_format_name(l->matrix.format),
+			 "threads", b->setup.n_threads, "m", (json_int_t)a->t, "n", (json_int_t)a->n, "k", (json_int_t)a->k,
+			 "time_us", took * 1e6, "bytes", (json_int_t)bytes, "flops", (json_int_t)flops, "tb_s",
+			 bytes / took / 1e12, "tflop_s", flops / took / 1e12, "limit_fraction",
+			 (read_s > multiply_s ? read_s : multiply_s) / took, "limit", read_s > multiply_s ? "memory" : "matrix",
+			 "memory_read_tb_s", b->limits.read_bytes_s / 1e12);
+}
+
+/* The canonical matrix's arrays, one behind another in one block. */
+static void place_matrix(struct linear_bench *l)
+{
+	struct weight_matrix *m = &l->matrix;
+	int64_t data = m->n * weight_row_bytes(m);
+	m->data = l->canonical;
+	if (m->format == WEIGHT_DENSE)
+		return;
+	int64_t scales = m->n * weight_groups(m) * 2;
+	data += data & 1;
+	m->scale = (const uint16_t *)(const void *)(l->canonical + data);
+	m->zero = (const uint8_t *)l->canonical + data + scales;
+}
+
+static int size_linear(struct bench *b, struct linear_bench *l)
+{
+	struct linear_args *a = &l->args;
+	struct weight_matrix *m = &l->matrix;
+	*m = (struct weight_matrix){ .format = l->request.format, .type = a->w_type, .n = a->n, .k = a->k, .group = l->request.group };
+	l->matrix_bytes = l->kernel->pack ? l->kernel->packed_bytes(&l->request) : weight_bytes(m);
+	uint64_t room = b->setup.facts.memory / 4 < WORKING_SET ? b->setup.facts.memory / 4 : WORKING_SET;
+	l->n_copies = 1 + (int64_t)(room / (uint64_t)l->matrix_bytes);
+	if (!l->kernel->pack && m->format != WEIGHT_DENSE)
+		l->n_copies = 1; /* the definition alone: it is slower than any memory */
+	l->canonical_bytes = (size_t)(weight_bytes(m) + 1) * (size_t)(l->kernel->pack ? 1 : l->n_copies);
+	l->packed_bytes = l->kernel->pack ? (size_t)(l->n_copies * l->matrix_bytes) : 0;
+	l->scratch_bytes = l->kernel->scratch_bytes ? (size_t)l->kernel->scratch_bytes(&l->request, a->t) : 0;
+	size_t x_bytes = (size_t)(a->t * a->k) * dtype_bytes(a->x_type), y_bytes = (size_t)(a->t * a->n) * sizeof(float);
+	size_t all = l->canonical_bytes + l->packed_bytes + l->scratch_bytes + x_bytes + y_bytes;
+	if (all > b->setup.facts.memory)
+		FAIL(VB_ELIMIT, "not enough memory: bench linear needs %.1f MiB: choose a smaller --m, --n or --k",
+		     (double)all / 0x1p20);
+	return VB_OK;
 }
 
 static int bench_linear(struct bench *b, struct linear_bench *l, int repeat, char **json)
 {
 	struct linear_args *a = &l->args;
-	const struct linear_request request = { .x_type = a->x_type, .w_type = a->w_type, .n = a->n, .k = a->k };
 	struct pick pick;
-	TRY(linear_pick(b->setup.isa, &request, NULL, &pick));
-	l->fn = linear_kernel(pick.row)->run;
-	l->matrix_bytes = a->n * a->k * (int64_t)dtype_bytes(a->w_type);
-	uint64_t room = b->setup.facts.memory / 4 < WORKING_SET ? b->setup.facts.memory / 4 : WORKING_SET;
-	l->n_copies = 1 + (int64_t)(room / (uint64_t)l->matrix_bytes);
-	size_t weight_bytes = (size_t)(l->n_copies * l->matrix_bytes), x_bytes = (size_t)(a->t * a->k) * dtype_bytes(a->x_type);
-	size_t y_bytes = (size_t)(a->t * a->n) * sizeof(float);
-	if (weight_bytes + x_bytes + y_bytes > b->setup.facts.memory)
-		FAIL(VB_ELIMIT, "not enough memory: bench linear needs %.1f MiB: choose a smaller --m, --n or --k",
-		     (double)(weight_bytes + x_bytes + y_bytes) / 0x1p20);
-	l->weights = mem_pages(weight_bytes);
+	TRY(linear_pick(b->setup.isa, &l->request, NULL, &pick));
+	l->kernel = linear_kernel(pick.row);
+	TRY(size_linear(b, l));
+	size_t x_bytes = (size_t)(a->t * a->k) * dtype_bytes(a->x_type), y_bytes = (size_t)(a->t * a->n) * sizeof(float);
+	l->canonical = mem_pages(l->canonical_bytes);
+	l->packed = l->packed_bytes ? mem_pages(l->packed_bytes) : NULL;
+	l->scratch = mem_pages(l->scratch_bytes);
 	void *x = mem_pages(x_bytes);
 	float *y = mem_pages(y_bytes);
 	double *seconds = mem_calloc((size_t)repeat, sizeof *seconds);
-	int rc = l->weights && x && y && seconds ? VB_OK : VB_ENOMEM;
+	int rc = l->canonical && (l->packed || !l->packed_bytes) && l->scratch && x && y && seconds ? VB_OK : VB_ENOMEM;
 	if (rc == VB_OK) {
 		team_run(b->team, fill, l);
+		place_matrix(l);
+		if (l->packed)
+			team_run(b->team, pack_linear, l);
 		for (int64_t i = 0; i < a->t * a->k; i++)
 			dtype_store(a->x_type, x, (size_t)i, (float)(i % 127 - 63) / 256.0f);
 		a->x = x;
 		a->y = y;
-		rc = give_json(linear_json(b, l, &pick, time_linear(b->team, l, seconds, repeat)), json);
+		a->matrix = &l->matrix;
+		a->scratch = l->scratch;
+		double took = time_linear(b->team, l, seconds, repeat);
+		/* Again, beside the product: neighbours on the machine come and go. */
+		const struct limits_setup on = { .team = b->team, .isa = b->setup.isa, .memory = b->setup.facts.memory };
+		double read_again = 0;
+		rc = limits_measure_read(&on, 5, &read_again);
+		if (read_again > b->limits.read_bytes_s)
+			b->limits.read_bytes_s = read_again;
+		if (rc == VB_OK)
+			rc = give_json(linear_json(b, l, &pick, took), json);
 	}
 	mem_free(seconds);
 	mem_free_pages(y, y_bytes);
 	mem_free_pages(x, x_bytes);
-	mem_free_pages(l->weights, weight_bytes);
+	mem_free_pages(l->scratch, l->scratch_bytes);
+	mem_free_pages(l->packed, l->packed_bytes);
+	mem_free_pages(l->canonical, l->canonical_bytes);
 	return rc;
 }
 
@@ -204,18 +281,26 @@ int vb_bench_linear(const struct vb_options *options, int64_t m, int64_t n, int6
 	if (m < 1 || n < 1 || k < 1 || m > most || n > most || k > most || repeat < 1 || repeat > 100000)
 		FAIL(VB_EINVAL, "out of range: bench linear: use 1 to %lld for m, n and k, 1 to 100000 for repeat",
 		     (long long)most);
-	enum dtype type = DTYPE_F32; /* as gcc 12 does not see that parse_type sets it */
-	TRY(parse_type(dtype, &type));
+	enum dtype type = DTYPE_BF16;
+	enum weight_format format = strcmp(dtype, "q8") == 0 ? WEIGHT_Q8 : strcmp(dtype, "q4") == 0 ? WEIGHT_Q4 : WEIGHT_DENSE;
+	if (format == WEIGHT_DENSE)
+		TRY(parse_type(dtype, &type));
 	struct gpu_bench g;
 	bool gpu;
 	TRY(open_gpu(options, &g, &gpu));
 	if (gpu) {
 		json_t *answer = NULL;
+		if (format != WEIGHT_DENSE) {
+			gpu_bench_destroy(&g);
+			FAIL(VB_EUNSUPPORTED, "cannot measure %s on a GPU: quantised weights are multiplied on CPUs: use --device cpu", dtype);
+		}
 		int failed = gpu_bench_linear(&g, m, n, k, type, repeat, &answer);
 		gpu_bench_destroy(&g);
 		return failed ? failed : give_json(answer, json);
 	}
 	struct linear_bench l = {
+		.request = { .x_type = type, .w_type = type, .n = n, .k = k, .format = format,
+			     .group = format == WEIGHT_DENSE ? 0 : WEIGHT_Q8_GROUP },
 		.args = { .t = m, .n = n, .k = k, .x_stride = k, .y_stride = n, .x_type = type, .w_type = type },
 	};
 	struct bench b;

@@ -151,10 +151,11 @@ int limits_measure(const struct limits_setup *s, struct limits *out)
 	*out = (struct limits){ 0 };
 	TRY(limits_measure_read(s, REPEATS, &out->read_bytes_s));
 	TRY(limits_measure_multiply(s, DTYPE_F32, REPEATS, &out->f32_flops_s));
-	return limits_measure_multiply(s, DTYPE_BF16, REPEATS, &out->bf16_flops_s);
+	TRY(limits_measure_multiply(s, DTYPE_BF16, REPEATS, &out->bf16_flops_s));
+	return limits_measure_multiply(s, DTYPE_I8, REPEATS, &out->int8_ops_s);
 }
 
 double limits_flops_s(const struct limits *l, enum dtype type)
 {
-	return type == DTYPE_BF16 ? l->bf16_flops_s : l->f32_flops_s;
+	return type == DTYPE_BF16 ? l->bf16_flops_s : type == DTYPE_I8 ? l->int8_ops_s : l->f32_flops_s;
 }

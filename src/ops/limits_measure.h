@@ -12,6 +12,7 @@ struct limits {
 	double read_bytes_s;
 	double f32_flops_s;
 	double bf16_flops_s; /* where there is no such instruction, that of f32, which bf16 is widened to */
+	double int8_ops_s;   /* of bytes, summed in int32; likewise */
 };
 
 /* What is measured, and by which clock. */
@@ -31,7 +32,7 @@ int limits_measure_multiply(const struct limits_setup *s, enum dtype type, int r
 /* Takes about a second. */
 int limits_measure(const struct limits_setup *s, struct limits *out);
 
-/* The rate that bounds products of this type: f16 is widened to f32. */
+/* The rate that bounds products of this type: f16 is widened to f32; DTYPE_I8 is that of quantised weights. */
 double limits_flops_s(const struct limits *l, enum dtype type);
 
 #endif

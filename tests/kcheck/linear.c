@@ -177,12 +177,12 @@ static bool adds_by_truncation(const struct kc_case *c)
 	return c->op->on_gpu && strcmp(c->op->set->rows[c->row].name, "sm80") == 0;
 }
 
-/* A random walk over the K / 8 additions of the shortest vector's lanes. An addition errs by up to half an eps of the
- * partial sum, 0.29 in standard deviation. One outlier is the partial sum from where it stands: five deviations of
- * the whole scale. Otherwise terms of both signs, spread over the lanes, keep partial sums far below the scale. */
+/* A random walk over the additions of one chain: every k of a chunk, then the chunks (kernels/cpu/linear_panels.h). An addition errs by up
+ * to half an eps of the partial sum, 0.29 in standard deviation. One outlier is the partial sum from where it stands: five
+ * deviations of the whole scale. Otherwise terms of both signs keep partial sums far below the scale. */
 static double budget(const struct kc_case *c, const struct kc_buf *b)
 {
-	double k = (double)c->shape->dim[K], walk = sqrt(k / 8);
+	double k = (double)c->shape->dim[K], walk = sqrt(k < 1024 ? k : 1024 + k / 1024);
 	(void)b;
 	if (adds_by_truncation(c))
 		return c->class == KC_OUTLIER ? 1 + k / 16 : 1 + sqrt(k) / 10;
