@@ -200,7 +200,8 @@ struct weight_provider {
 	 * neither. What *out points to is borrowed until `done`. */
 	int (*give)(void *user, struct team *team, const struct weight_spec *w, const struct weight_matrix *dense,
 		    struct weight_matrix *out);
-	/* Told that the matrix was packed and is not read any more; not called for one that kernels read in place. May be NULL. */
+	/* Told that the matrix was packed and is not read any more, but for its order; not called for one that kernels read in place.
+	 * May be NULL. */
 	void (*done)(void *user, const struct weight_spec *w, struct weight_matrix *m);
 	void *user;
 };
