@@ -27,8 +27,14 @@ struct part {
 	const float *table; /* [groups][2][8][16] */
 };
 
+/* What to fetch while a wide tile is worked on: the next block's activations (as many bytes as this one's) and sums, and a cache line
+ * a group of the weights that come next. */
+struct soon {
+	const char *x, *acc, *weights;
+};
+
 /* The wide tile: a part and a block of tokens. */
-static inline __attribute__((always_inline)) void tile_wide(const struct part *p, const char *x, float *acc, const char *ahead,
+static inline __attribute__((always_inline)) void tile_wide(const struct part *p, const char *x, float *acc, struct soon soon,
 							     const int tokens)
 {
 	const char *w = p->w, *table = (const char *)p->table;
@@ -54,8 +60,15 @@ static inline __attribute__((always_inline)) void tile_wide(const struct part *p
 				sum[1][c] = _mm512_dpbusd_epi32(sum[1][c], w1, v);
 			}
 		}
-		__builtin_prefetch(ahead, 0, 2);
-		ahead += 64;
+		__builtin_prefetch(soon.weights, 0, 2);
+		soon.weights += 64;
+#pragma GCC unroll 5
+		for (int i = 0; i < (4 * GROUP_WORDS * tokens + 63) / 64; i++)
+			__builtin_prefetch(soon.x + 64 * i, 0, 3);
+		soon.x += 4 * GROUP_WORDS * tokens;
+		__builtin_prefetch(soon.acc, 1, 3);
+		__builtin_prefetch(soon.acc + 64, 1, 3);
+		soon.acc += 128;
 #pragma GCC unroll 6
 		for (int c = 0; c < tokens; c++) {
 			__m512 magic = _mm512_castsi512_ps(_mm512_set1_epi32(word[GROUP_MAGIC * tokens + c]));
@@ -175,20 +188,20 @@ static inline __attribute__((always_inline)) void tile_narrow(const char *w, int
 	}
 }
 
-static void wide(const struct part *p, const char *x, float *acc, const char *ahead, int tokens)
+static void wide(const struct part *p, const char *x, float *acc, struct soon soon, int tokens)
 {
 	switch (tokens) {
 	case 3:
-		tile_wide(p, x, acc, ahead, 3);
+		tile_wide(p, x, acc, soon, 3);
 		break;
 	case 4:
-		tile_wide(p, x, acc, ahead, 4);
+		tile_wide(p, x, acc, soon, 4);
 		break;
 	case 5:
-		tile_wide(p, x, acc, ahead, 5);
+		tile_wide(p, x, acc, soon, 5);
 		break;
 	default:
-		tile_wide(p, x, acc, ahead, 6);
+		tile_wide(p, x, acc, soon, 6);
 	}
 }
 
@@ -304,8 +317,15 @@ static void panel_of(const struct linear_args *a, const char *panel, int64_t beg
 			float *acc = room->acc + (t - first) * 32;
 			if (g == 0)
 				memset(acc, 0, (size_t)count * 32 * sizeof *acc);
-			wide(&part, (const char *)a->scratch + (t * groups + g * count) * GROUP_WORDS * 4, acc,
-			     ahead + (begin == 0 ? (i - begin) * 64 * part.groups : 0), (int)count);
+			const char *x = (const char *)a->scratch + (t * groups + g * count) * GROUP_WORDS * 4;
+			/* The next block's, or the first one's of the next part. */
+			int64_t next = i + 1 < end ? t + count : first, next_g = i + 1 < end ? g : g + PART_GROUPS;
+			struct soon soon = {
+				.x = (const char *)a->scratch + (next * groups + next_g * count) * GROUP_WORDS * 4,
+				.acc = (const char *)(room->acc + (next - first) * 32),
+				.weights = ahead + (begin == 0 ? (i - begin) * 64 * part.groups : 0),
+			};
+			wide(&part, x, acc, soon, (int)count);
 		}
 	}
 }

@@ -182,13 +182,14 @@ static json_t *linear_json(const struct bench *b, const struct linear_bench *l, 
 		       (double)(a->t * a->n) * sizeof(float);
 	double flops = 2.0 * (double)a->t * (double)a->n * (double)a->k;
 	double read_s = bytes / b->limits.read_bytes_s, multiply_s = flops / limits_flops_s(&b->limits, dense ? a->x_type : DTYPE_I8);
-	return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:f, s:I, s:I, s:f, s:f, s:f, s:s, s:f}", "backend",
-			 pick->kernel, "device", "cpu", "dtype", dense ? dtype_name(a->x_type) : weight_format_name(l->matrix.format),
+	return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:f, s:I, s:I, s:f, s:f, s:f, s:s, s:f, s:s}", "backend",
+			 pick->kernel, "device", "cpu", "dtype", dtype_name(a->x_type),
 			 "threads", b->setup.n_threads, "m", (json_int_t)a->t, "n", (json_int_t)a->n, "k", (json_int_t)a->k,
 			 "time_us", took * 1e6, "bytes", (json_int_t)bytes, "flops", (json_int_t)flops, "tb_s",
 			 bytes / took / 1e12, "tflop_s", flops / took / 1e12, "limit_fraction",
 			 (read_s > multiply_s ? read_s : multiply_s) / took, "limit", read_s > multiply_s ? "memory" : "matrix",
-			 "memory_read_tb_s", b->limits.read_bytes_s / 1e12);
+			 "memory_read_tb_s", b->limits.read_bytes_s / 1e12, "weights",
+			 dense ? dtype_name(a->w_type) : weight_format_name(l->matrix.format));
 }
 
 /* The canonical matrix's arrays, one behind another in one block. */
@@ -282,9 +283,9 @@ int vb_bench_linear(const struct vb_options *options, int64_t m, int64_t n, int6
 		FAIL(VB_EINVAL, "out of range: bench linear: use 1 to %lld for m, n and k, 1 to 100000 for repeat",
 		     (long long)most);
 	enum dtype type = DTYPE_BF16;
-	enum weight_format format = strcmp(dtype, "q8") == 0 ? WEIGHT_Q8 : strcmp(dtype, "q4") == 0 ? WEIGHT_Q4 : WEIGHT_DENSE;
-	if (format == WEIGHT_DENSE)
-		TRY(parse_type(dtype, &type));
+	const char *to = options ? options->quantize : "none";
+	enum weight_format format = strcmp(to, "q8") == 0 ? WEIGHT_Q8 : strcmp(to, "q4") == 0 ? WEIGHT_Q4 : WEIGHT_DENSE;
+	TRY(parse_type(dtype, &type));
 	struct gpu_bench g;
 	bool gpu;
 	TRY(open_gpu(options, &g, &gpu));
@@ -292,7 +293,7 @@ int vb_bench_linear(const struct vb_options *options, int64_t m, int64_t n, int6
 		json_t *answer = NULL;
 		if (format != WEIGHT_DENSE) {
 			gpu_bench_destroy(&g);
-			FAIL(VB_EUNSUPPORTED, "cannot measure %s on a GPU: quantised weights are multiplied on CPUs: use --device cpu", dtype);
+			FAIL(VB_EUNSUPPORTED, "cannot measure %s on a GPU: quantised weights are multiplied on CPUs: use --device cpu", to);
 		}
 		int failed = gpu_bench_linear(&g, m, n, k, type, repeat, &answer);
 		gpu_bench_destroy(&g);
