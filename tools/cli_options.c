@@ -150,6 +150,8 @@ static const struct row rows[] = {
 		0, 0, "auto|bf16|f16|f32", "Type to compute in (auto: the checkpoint's)", false),
 	GROUPED(GROUP_MODEL, MODEL | KERNEL, "threads", "N", KIND_INT, engine.threads, 1, 4096, NULL,
 		"CPU threads (as many as may run at once)", false),
+	GROUPED(GROUP_MODEL, MODEL, "kv-dtype", "TYPE", KIND_WORD, engine.kv_dtype, 0, 0, "auto|f32|bf16|f16|int8",
+		"Type of keys and values in the cache (auto: --dtype)", false),
 	GROUPED(GROUP_MODEL, MODEL | CMD_BENCH_LINEAR, "quantize", "TYPE", KIND_WORD, engine.quantize, 0, 0, "none|q8|q4",
 		"Keep weights in 8 or 4 bits, made as they are loaded (none: as stored). On the CPU", false),
 	GROUPED(GROUP_MODEL, MODEL | CMD_BENCH_LINEAR | CMD_BENCH_LIMITS, "cpu-isa", "LEVEL", KIND_WORD, engine.cpu_isa, 0, 0,

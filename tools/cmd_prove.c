@@ -50,6 +50,8 @@ static void print_difference(const struct settings *s, const char *model, const 
 		printf(" --draft-model %s", s->engine.draft_model);
 	if (s->engine.dtype && strcmp(s->engine.dtype, "auto") != 0)
 		printf(" --dtype %s", s->engine.dtype);
+	if (s->engine.kv_dtype && strcmp(s->engine.kv_dtype, "auto") != 0)
+		printf(" --kv-dtype %s", s->engine.kv_dtype);
 	if (s->engine.quantize && strcmp(s->engine.quantize, "none") != 0)
 		printf(" --quantize %s", s->engine.quantize);
 	if (s->engine.cpu_isa && strcmp(s->engine.cpu_isa, "auto") != 0)

@@ -19,6 +19,7 @@ struct vb_options {
 
 	const char *device;    /* "auto", "cpu", "cuda", "cuda:N". auto: GPU 0 where its kernels load, else the CPU */
 	const char *dtype;     /* compute type: "auto" (the checkpoint's), "bf16", "f16", "f32" */
+	const char *kv_dtype;  /* of keys and values in the cache: "auto" (dtype), "f32", "bf16", "f16"; on the CPU also "int8" */
 	const char *quantize;  /* weights of linears as they are loaded: "none" (as stored), "q8", "q4". On the CPU alone */
 	const char *cpu_isa;   /* highest level that kernels may use: "auto", "scalar", "avx2", "avx512", "amx" */
 	const char *attention; /* "auto", or the name of one attention kernel that must serve every layer */

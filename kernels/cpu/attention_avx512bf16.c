@@ -1,4 +1,4 @@
-/* attention over a bf16 cache by vdpbf16ps.
+/* attention over bf16 and int8 caches by vdpbf16ps.
  *
  * Each of the two products of a tile (attention_walk.h) takes operands in pairs:
  *   keys    transposed into `keys` [D / 2][TILE]: a lane is a key, a pair two successive dimensions
@@ -10,6 +10,9 @@
  * A pair of keys begins at an even position, so that where a key falls depends on its position alone. Of a pair whose
  * one key a row does not see, that half is zeros on both sides: not even a NaN in it is noticed. The tile's pairs are
  * packed once for all rows; rows go in groups whose scores stay in the first cache between the three steps.
+ *
+ * int8 becomes bf16 exactly when it is packed. A key's scale multiplies its scores; a value's scale multiplies its weights before
+ * they are rounded, and the sum is of the weights without it, in float32.
  *
  * vdpbf16ps takes denormal inputs as zero, flushes denormal results and rounds to nearest even, whatever MXCSR says.
  */
@@ -25,7 +28,8 @@
 #define BLOCK_VECTORS 4
 /* Rows whose scores are computed before their values: [ROWS, TILE] scores beside a tile's keys and values. */
 #define GROUP_ROWS 24
-/* Dimensions of a run of values: its two vectors hold the lower and the upper half of each 128 bits. */
+/* Dimensions of a run of values: of bf16, its two vectors hold the lower and the upper half of each 128 bits; of int8, the
+ * first and the last 16. */
 #define UNIT 32
 
 #define LOG2E 0x1.715476p+0f
@@ -80,15 +84,21 @@ static void lay_out(struct job *j, float *scratch)
 
 /* ---- Packing ---- */
 
-/* Takes 16 bytes at `offset` of 16 rows; gives 4 vectors: the first 32 bits of all rows, the second, ... */
-INLINE void transpose(const unsigned char *const *rows, int64_t offset, __m512i out[4])
+INLINE __m128i load_bytes(const unsigned char *p, const bool whole)
+{
+	return whole ? _mm_loadu_si128((const void *)p) : _mm_loadl_epi64((const void *)p);
+}
+
+/* Takes 16 bytes (8 where not `whole`, and zeros) at `offset` of 16 rows; gives 4 vectors: the first 32 bits of all rows, the
+ * second, ... */
+INLINE void transpose(const unsigned char *const *rows, int64_t offset, const bool whole, __m512i out[4])
 {
 	__m512i r[4];
 	for (int i = 0; i < 4; i++) { /* row i + 4 * j in part j */
-		r[i] = _mm512_castsi128_si512(_mm_loadu_si128((const void *)(rows[i] + offset)));
-		r[i] = _mm512_mask_broadcast_i32x4(r[i], 0x00f0, _mm_loadu_si128((const void *)(rows[i + 4] + offset)));
-		r[i] = _mm512_mask_broadcast_i32x4(r[i], 0x0f00, _mm_loadu_si128((const void *)(rows[i + 8] + offset)));
-		r[i] = _mm512_mask_broadcast_i32x4(r[i], 0xf000, _mm_loadu_si128((const void *)(rows[i + 12] + offset)));
+		r[i] = _mm512_castsi128_si512(load_bytes(rows[i] + offset, whole));
+		r[i] = _mm512_mask_broadcast_i32x4(r[i], 0x00f0, load_bytes(rows[i + 4] + offset, whole));
+		r[i] = _mm512_mask_broadcast_i32x4(r[i], 0x0f00, load_bytes(rows[i + 8] + offset, whole));
+		r[i] = _mm512_mask_broadcast_i32x4(r[i], 0xf000, load_bytes(rows[i + 12] + offset, whole));
 	}
 	__m512i a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpackhi_epi32(r[0], r[1]);
 	__m512i c = _mm512_unpacklo_epi32(r[2], r[3]), d = _mm512_unpackhi_epi32(r[2], r[3]);
@@ -107,12 +117,64 @@ static void pack_keys(const struct job *j, const struct tile *t, const struct ti
 		uint32_t *out = (uint32_t *)j->keys + v * LANES;
 		for (int64_t b = 0; b < row_bytes; b += 16, out += 4 * TILE) {
 			__m512i x[4];
-			transpose(t->k + v * LANES, b, x);
+			transpose(t->k + v * LANES, b, true, x);
 			for (int i = 0; i < 4; i++)
 				ask(&asking);
 			for (int i = 0; i < 4; i++)
 				_mm512_storeu_si512(out + i * TILE, x[i]);
 		}
+	}
+}
+
+/* Pairs of bf16 from 32-bit integers that bf16 holds exactly. */
+INLINE __m512i to_pairs(__m512i even, __m512i odd)
+{
+	__m512i low = _mm512_srli_epi32(_mm512_castps_si512(_mm512_cvtepi32_ps(even)), 16);
+	__m512i high = _mm512_castps_si512(_mm512_cvtepi32_ps(odd));
+	return _mm512_or_si512(low, _mm512_and_si512(high, _mm512_set1_epi32((int)0xffff0000u)));
+}
+
+/* The dimensions of an int8 cache that lie in a byte of every 32 bits. */
+INLINE __m512i byte_of(__m512i x, const int byte)
+{
+	return _mm512_srai_epi32(_mm512_slli_epi32(x, (unsigned)(24 - 8 * byte)), 24);
+}
+
+static void pack_keys_int8(const struct job *j, const struct tile *t, const struct tile *next, int v_begin, int v_end)
+{
+	int64_t d = j->a->head_dim;
+	struct asking asking = { next->k + next->begin, next->k + next->end, 0, d };
+	for (int v = v_begin; v < v_end; v++) {
+		uint32_t *out = (uint32_t *)j->keys + v * LANES;
+		for (int64_t b = 0; b < d; b += 16) {
+			__m512i x[4];
+			if (b + 16 <= d)
+				transpose(t->k + v * LANES, b, true, x);
+			else
+				transpose(t->k + v * LANES, b, false, x);
+			for (int i = 0; i < 4; i++)
+				ask(&asking);
+			for (int i = 0; i < 4 && b + 4 * i < d; i++, out += 2 * TILE) {
+				_mm512_storeu_si512(out, to_pairs(byte_of(x[i], 0), byte_of(x[i], 1)));
+				_mm512_storeu_si512(out + TILE, to_pairs(byte_of(x[i], 2), byte_of(x[i], 3)));
+			}
+		}
+	}
+}
+
+static void pack_values_int8(const struct job *j, const struct tile *t, const struct tile *next, int begin, int end)
+{
+	int64_t dv = j->a->v_head_dim, stride = padded(dv);
+	struct asking asking = { next->v + next->begin, next->v + next->end, 0, dv };
+	for (int p = begin; p < end; p++) {
+		uint32_t *out = (uint32_t *)j->values + p * stride;
+		for (int64_t i = 0; i < stride; i += LANES) {
+			__mmask16 live = i < dv ? avx512_mask16(dv - i) : 0;
+			__m128i a = _mm_maskz_loadu_epi8(live, t->v[2 * p] + i), b = _mm_maskz_loadu_epi8(live, t->v[2 * p + 1] + i);
+			_mm512_storeu_si512(out + i, to_pairs(_mm512_cvtepi8_epi32(a), _mm512_cvtepi8_epi32(b)));
+		}
+		ask(&asking);
+		ask(&asking);
 	}
 }
 
@@ -259,15 +321,18 @@ INLINE __mmask16 in_sight(int i, int begin, int end)
 
 /* Turns a row's scores into weights relative to its new maximum, as bf16 in the same place; only keys begin..end of the tile
  * count, the others' weights are 0. */
-static void softmax_row(const struct job *j, float *s, float *state, int begin, int end)
+static void softmax_row(const struct job *j, const struct tile *t, float *s, float *state, int begin, int end)
 {
 	float softcap = j->a->softcap;
+	bool scaled = j->a->kv_type == DTYPE_I8;
 	uint16_t *weight = (uint16_t *)s;
 	__m512 x[TILE_VECTORS], low = _mm512_set1_ps(-INFINITY);
 	__mmask16 seen[TILE_VECTORS];
 	for (int i = 0; i < TILE_VECTORS; i++) {
 		seen[i] = in_sight(i, begin, end);
 		x[i] = _mm512_loadu_ps(s + i * LANES);
+		if (scaled)
+			x[i] = _mm512_mul_ps(x[i], _mm512_loadu_ps(t->k_scale + i * LANES));
 		if (softcap > 0) {
 			x[i] = _mm512_div_ps(_mm512_mul_ps(x[i], _mm512_set1_ps(j->a->scale)), _mm512_set1_ps(softcap));
 			x[i] = _mm512_mul_ps(avx512_tanh(x[i]), _mm512_set1_ps(softcap * LOG2E));
@@ -289,10 +354,12 @@ static void softmax_row(const struct job *j, float *s, float *state, int begin, 
 	}
 	float rescale = state[0] == m ? 1 : exp2_one(state[0] - m);
 	for (int i = 0; i < TILE_VECTORS; i++) {
-		__m256i p = (__m256i)_mm512_cvtneps_pbh(exp2_of(_mm512_sub_ps(x[i], _mm512_set1_ps(m))));
-		p = _mm256_maskz_mov_epi16(seen[i], p);
+		x[i] = exp2_of(_mm512_sub_ps(x[i], _mm512_set1_ps(m)));
+		__m512 weighed = scaled ? _mm512_mul_ps(x[i], _mm512_loadu_ps(t->v_scale + i * LANES)) : x[i];
+		__m256i p = _mm256_maskz_mov_epi16(seen[i], (__m256i)_mm512_cvtneps_pbh(weighed));
 		_mm256_storeu_si256((__m256i *)(weight + i * LANES), p);
-		x[i] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(p), 16));
+		if (!scaled)
+			x[i] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(p), 16));
 	}
 	state[0] = m;
 	state[1] = state[1] * rescale + sum_of(x);
@@ -386,7 +453,7 @@ static void add_partly(const struct job *j, const struct tile *t, int64_t r, int
 			continue;
 		float *s = j->s + (first - r) * TILE;
 		for (int64_t i = first; i < last; i++)
-			softmax_row(j, s + (i - first) * TILE, j->part + i * j->state_floats, begin, end);
+			softmax_row(j, t, s + (i - first) * TILE, j->part + i * j->state_floats, begin, end);
 		values(j, first, last - first, s, begin, end);
 	}
 }
@@ -394,8 +461,13 @@ static void add_partly(const struct job *j, const struct tile *t, int64_t r, int
 static void add_tile(const struct job *j, const struct tile *t, const struct tile *next)
 {
 	int v_begin = t->begin / LANES, v_end = (t->end + LANES - 1) / LANES;
-	pack_keys(j, t, next, v_begin, v_end);
-	pack_values(j, t, next, t->begin / 2, (t->end + 1) / 2);
+	if (j->a->kv_type == DTYPE_I8) {
+		pack_keys_int8(j, t, next, v_begin, v_end);
+		pack_values_int8(j, t, next, t->begin / 2, (t->end + 1) / 2);
+	} else {
+		pack_keys(j, t, next, v_begin, v_end);
+		pack_values(j, t, next, t->begin / 2, (t->end + 1) / 2);
+	}
 	bool whole = all_see_all(j, t);
 	for (int64_t r = 0, n; r < j->n_rows; r += n) {
 		n = j->n_rows - r < GROUP_ROWS ? j->n_rows - r : GROUP_ROWS;
@@ -405,7 +477,7 @@ static void add_tile(const struct job *j, const struct tile *t, const struct til
 			continue;
 		}
 		for (int64_t i = 0; i < n; i++)
-			softmax_row(j, j->s + i * TILE, j->part + (r + i) * j->state_floats, 0, TILE);
+			softmax_row(j, t, j->s + i * TILE, j->part + (r + i) * j->state_floats, 0, TILE);
 		values(j, r, n, j->s, 0, TILE);
 	}
 }
@@ -439,10 +511,14 @@ static void store_row(const struct attention_args *a, const float *o, float resc
 		x = _mm512_div_ps(_mm512_mul_ps(x, _mm512_set1_ps(rescale)), _mm512_set1_ps(l));
 		y = _mm512_div_ps(_mm512_mul_ps(y, _mm512_set1_ps(rescale)), _mm512_set1_ps(l));
 		int64_t left = a->v_head_dim - i;
-		avx512_store(a->out_type, a->out, first + i, avx512_mask16(left), _mm512_permutex2var_ps(x, lower, y));
+		if (a->kv_type == DTYPE_BF16) {
+			__m512 halves = x;
+			x = _mm512_permutex2var_ps(halves, lower, y);
+			y = _mm512_permutex2var_ps(halves, upper, y);
+		}
+		avx512_store(a->out_type, a->out, first + i, avx512_mask16(left), x);
 		if (left > LANES)
-			avx512_store(a->out_type, a->out, first + i + LANES, avx512_mask16(left - LANES),
-				     _mm512_permutex2var_ps(x, upper, y));
+			avx512_store(a->out_type, a->out, first + i + LANES, avx512_mask16(left - LANES), y);
 	}
 }
 
@@ -469,8 +545,8 @@ static void write_row(const struct job *j, int64_t r, const float *state)
 
 const char *attention_avx512bf16_refuse(const struct attention_request *r)
 {
-	if (r->q_type != DTYPE_BF16 || r->kv_type != DTYPE_BF16)
-		return "takes queries and caches in bf16";
+	if (r->q_type != DTYPE_BF16 || (r->kv_type != DTYPE_BF16 && r->kv_type != DTYPE_I8))
+		return "takes queries in bf16, and caches in bf16 or int8";
 	if (r->out_type > DTYPE_F16)
 		return "types are limited to f32, bf16 and f16";
 	if (r->head_dim % 8 || r->v_head_dim % 8)

@@ -8,6 +8,7 @@
 #include "math_avx2.h"
 
 #include <stdint.h>
+#include <string.h>
 
 #define LANES 8
 #define BLOCK_ROWS 6
@@ -41,6 +42,15 @@ static inline __attribute__((always_inline)) vf vf_widen(enum dtype type, const 
 	if (n >= LANES)
 		return avx2_load8(type, p, i);
 	return n > 0 ? avx2_load_tail(type, p, i, n) : vf_zero();
+}
+static inline vf vf_i8(const void *p, int n)
+{
+	int64_t eight = 0;
+	if (n >= LANES)
+		memcpy(&eight, p, LANES);
+	else if (n > 0)
+		memcpy(&eight, p, (size_t)n);
+	return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(eight)));
 }
 static inline __attribute__((always_inline)) void vf_narrow(enum dtype type, void *p, int64_t i, int n, vf v)
 {

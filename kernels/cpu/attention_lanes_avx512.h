@@ -49,6 +49,11 @@ static inline __attribute__((always_inline)) vf vf_widen(enum dtype type, const 
 {
 	return avx512_load(type, p, i, n > 0 ? avx512_mask16(n) : 0);
 }
+/* The first n values of int8, as f32; then zeros. */
+static inline vf vf_i8(const void *p, int n)
+{
+	return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(n > 0 ? avx512_mask16(n) : 0, p)));
+}
 /* Rounds the first n lanes and writes them from element i on. */
 static inline __attribute__((always_inline)) void vf_narrow(enum dtype type, void *p, int64_t i, int n, vf v)
 {

@@ -48,17 +48,33 @@ static void transpose_f16(const unsigned char *const *rows, int64_t offset, vi o
 	vi_transpose(wide_rows, 0, out);
 }
 
+/* The same of int8. */
+static void transpose_i8(const unsigned char *const *rows, int64_t offset, vi out[4])
+{
+	__m128i wide[LANES];
+	const unsigned char *wide_rows[LANES];
+	for (int i = 0; i < LANES; i++) {
+		int32_t four;
+		memcpy(&four, rows[i] + offset, sizeof four);
+		wide[i] = _mm_castps_si128(_mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(four))));
+		wide_rows[i] = (const unsigned char *)&wide[i];
+	}
+	vi_transpose(wide_rows, 0, out);
+}
+
 /* Transposes vectors v_begin..v_end of the tile's keys, and asks for the next tile's meanwhile: decoding is as fast as
  * memory only if loads are under way while the previous tile is computed (values_block does the same). */
 static void pack_keys(const struct job *j, const struct tile *t, const struct tile *next, int v_begin, int v_end)
 {
-	bool f16 = j->a->kv_type == DTYPE_F16;
-	int64_t step = f16 ? 8 : 16, row_bytes = j->a->head_dim * (int64_t)j->type_bytes;
+	enum dtype type = j->a->kv_type;
+	int64_t step = type == DTYPE_I8 ? 4 : type == DTYPE_F16 ? 8 : 16, row_bytes = j->a->head_dim * (int64_t)j->type_bytes;
 	for (int v = v_begin; v < v_end; v++) {
 		float *out = (float *)j->keys + v * LANES;
 		for (int64_t b = 0; b < row_bytes; b += step, out += 4 * TILE) {
 			vi x[4];
-			if (f16)
+			if (type == DTYPE_I8)
+				transpose_i8(t->k + v * LANES, b, x);
+			else if (type == DTYPE_F16)
 				transpose_f16(t->k + v * LANES, b, x);
 			else
 				vi_transpose(t->k + v * LANES, b, x);
@@ -170,12 +186,16 @@ static void scores(const struct job *j, int v_begin, int v_end)
 /* ---- Softmax ---- */
 
 /* Turns a row's scores into probabilities relative to its new maximum; only keys begin..end of the tile count. */
-static void softmax_row(const struct job *j, float *s, float *state, int begin, int end)
+static void softmax_row(const struct job *j, const struct tile *t, float *s, float *state, int begin, int end)
 {
 	float softcap = j->a->softcap;
+	bool scaled = j->a->kv_type == DTYPE_I8;
 	vf x[TILE_VECTORS];
 	for (int i = 0; i < TILE_VECTORS; i++) {
-		x[i] = vf_mul(vf_load(s + i * LANES), vf_set1(j->a->scale));
+		x[i] = vf_load(s + i * LANES);
+		if (scaled)
+			x[i] = vf_mul(x[i], vf_load(t->k_scale + i * LANES));
+		x[i] = vf_mul(x[i], vf_set1(j->a->scale));
 		if (softcap > 0)
 			x[i] = vf_mul(vf_tanh(vf_div(x[i], vf_set1(softcap))), vf_set1(softcap));
 		if (begin > 0 || end < TILE)
@@ -195,7 +215,7 @@ static void softmax_row(const struct job *j, float *s, float *state, int begin, 
 	float rescale = state[0] == m ? 1 : exp_one(state[0] - m);
 	for (int i = 0; i < TILE_VECTORS; i++) {
 		x[i] = vf_exp(vf_sub(x[i], vf_set1(m)));
-		vf_store(s + i * LANES, x[i]);
+		vf_store(s + i * LANES, scaled ? vf_mul(x[i], vf_load(t->v_scale + i * LANES)) : x[i]);
 	}
 	state[0] = m;
 	state[1] = state[1] * rescale + tile_sum(x);
@@ -212,6 +232,9 @@ INLINE void load_values(const enum dtype type, const bool whole, const unsigned 
 		vi w = whole ? vi_load(row) : vi_load_n(row, left / 2);
 		*a = vf_bf16_lower(w);
 		*b = vf_bf16_upper(w);
+	} else if (type == DTYPE_I8) {
+		*a = vf_i8(row, n);
+		*b = vf_i8(row + LANES, m);
 	} else {
 		*a = vf_widen(type, row, 0, whole ? LANES : n);
 		*b = vf_widen(type, row, LANES, whole ? LANES : m);
@@ -224,7 +247,8 @@ INLINE void values_block(const int rows, const int nv, const bool whole, const e
 {
 	vf acc[BLOCK_ROWS][BLOCK_VECTORS];
 	float *o = states + ATTENTION_STATE_O + dim;
-	int64_t stride = j->state_floats, offset = dim * (type == DTYPE_F32 ? 4 : 2);
+	const int size = type == DTYPE_F32 ? 4 : type == DTYPE_I8 ? 1 : 2;
+	int64_t stride = j->state_floats, offset = dim * size;
 	int64_t left = j->a->v_head_dim - dim;
 	for (int r = 0; r < rows; r++)
 		for (int i = 0; i < nv; i++)
@@ -232,10 +256,10 @@ INLINE void values_block(const int rows, const int nv, const bool whole, const e
 					   vf_set1(states[r * stride + STATE_RESCALE]));
 	for (int n = begin; n < end; n++) {
 		vf v[BLOCK_VECTORS];
-		for (int i = 0; i < nv * LANES * (type == DTYPE_F32 ? 4 : 2); i += 64)
+		for (int i = 0; i < nv * LANES * size; i += 64)
 			PREFETCH(next->v[n] + offset + i);
 		for (int i = 0; i < nv; i += 2)
-			load_values(type, whole, t->v[n] + offset + i * LANES * (type == DTYPE_F32 ? 4 : 2),
+			load_values(type, whole, t->v[n] + offset + i * LANES * size,
 				    left > UNIT ? UNIT : (int)left, &v[i], &v[i + 1]);
 		for (int r = 0; r < rows; r++)
 			for (int i = 0; i < nv; i++)
@@ -293,6 +317,8 @@ static void values(const struct job *j, const struct tile *t, const struct tile 
 			values_any((int)n, DTYPE_BF16, j, t, next, begin, end, s, states);
 		else if (j->a->kv_type == DTYPE_F16)
 			values_any((int)n, DTYPE_F16, j, t, next, begin, end, s, states);
+		else if (j->a->kv_type == DTYPE_I8)
+			values_any((int)n, DTYPE_I8, j, t, next, begin, end, s, states);
 		else
 			values_any((int)n, DTYPE_F32, j, t, next, begin, end, s, states);
 	}
@@ -307,7 +333,7 @@ static void add_tile(const struct job *j, const struct tile *t, const struct til
 	scores(j, v_begin, v_end);
 	if (all_see_all(j, t)) {
 		for (int64_t r = 0; r < j->n_rows; r++)
-			softmax_row(j, j->s + r * TILE, j->part + r * j->state_floats, 0, TILE);
+			softmax_row(j, t, j->s + r * TILE, j->part + r * j->state_floats, 0, TILE);
 		values(j, t, next, 0, j->n_rows, 0, TILE);
 		return;
 	}
@@ -317,7 +343,7 @@ static void add_tile(const struct job *j, const struct tile *t, const struct til
 		if (begin >= end)
 			continue;
 		for (int64_t r = i * j->g; r < (i + 1) * j->g; r++)
-			softmax_row(j, j->s + r * TILE, j->part + r * j->state_floats, begin, end);
+			softmax_row(j, t, j->s + r * TILE, j->part + r * j->state_floats, begin, end);
 		values(j, t, next, i * j->g, j->g, begin, end);
 	}
 }
@@ -406,10 +432,9 @@ static void lay_out(struct job *j, float *scratch)
 
 static const char *refuse_request(const struct attention_request *r)
 {
-	if (r->q_type > DTYPE_F16 || r->kv_type > DTYPE_F16 || r->out_type > DTYPE_F16)
-		return "types are limited to f32, bf16 and f16";
-	if (r->q_type != r->kv_type)
-		return "q and the cache must have one type";
+	const char *types = attention_refuse_types(r);
+	if (types)
+		return types;
 	if (r->head_dim % 8 || r->v_head_dim % 8)
 		return "head sizes must be multiples of 8";
 	if (r->head_dim > ATTENTION_MAX_HEAD_DIM || r->v_head_dim > ATTENTION_MAX_HEAD_DIM)

@@ -2,6 +2,8 @@
 #include "avx512.h"
 #include "kernels/ops/rope_cache.h"
 
+#include <math.h>
+
 static void copy(const float *x, int64_t n, enum dtype type, void *out, int64_t out_at)
 {
 	for (int64_t i = 0; i < n; i += 16) {
@@ -26,11 +28,46 @@ static void rotate(const float *x, int64_t d, const float *table, int64_t rotary
 	copy(x + rotary_dim, d - rotary_dim, type, out, out_at + rotary_dim);
 }
 
+/* n values as int8; returns their scale. The same operations as the reference's, hence the same bits. */
+static float quantise(const float *x, int64_t n, int8_t *out)
+{
+	__m512 most = _mm512_setzero_ps();
+	__mmask16 strange = 0;
+	for (int64_t i = 0; i < n; i += 16) {
+		__m512 v = _mm512_maskz_loadu_ps(avx512_mask16(n - i), x + i);
+		strange |= _mm512_fpclass_ps_mask(v, 0x99); /* NaN, infinities */
+		most = _mm512_max_ps(most, _mm512_abs_ps(v));
+	}
+	float scale = strange ? NAN : _mm512_reduce_max_ps(most) / 127;
+	const __m512 limit = _mm512_set1_ps(127);
+	for (int64_t i = 0; i < n; i += 16) {
+		__mmask16 live = avx512_mask16(n - i);
+		__m512 v = _mm512_div_ps(_mm512_maskz_loadu_ps(live, x + i), _mm512_set1_ps(scale));
+		v = _mm512_maskz_mov_ps(scale > 0 ? 0xffff : 0, v);
+		v = _mm512_max_ps(_mm512_min_ps(v, limit), _mm512_sub_ps(_mm512_setzero_ps(), limit));
+		_mm_mask_storeu_epi8(out + i, live, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+	}
+	return scale;
+}
+
+static void cache_int8(const struct rope_cache_args *a, int64_t t, int64_t h, int64_t token, const float *table)
+{
+	float k[ROPE_CACHE_INT8_DIM];
+	rotate(a->k + t * a->k_stride + h * a->head_dim, a->head_dim, table, a->rotary_dim, DTYPE_F32, k, 0);
+	a->k_scale[token] = quantise(k, a->head_dim, (int8_t *)a->k_cache + token * a->head_dim);
+	a->v_scale[token] = quantise(a->v + t * a->v_stride + h * a->v_head_dim, a->v_head_dim,
+				     (int8_t *)a->v_cache + token * a->v_head_dim);
+}
+
 static void cache_token(const struct rope_cache_args *a, int64_t t, const float *table)
 {
 	int64_t page = a->slot[t] / a->page_size, at = a->slot[t] % a->page_size;
 	for (int64_t h = 0; h < a->n_kv_heads; h++) {
 		int64_t token = (page * a->n_kv_heads + h) * a->page_size + at;
+		if (a->kv_type == DTYPE_I8) {
+			cache_int8(a, t, h, token, table);
+			continue;
+		}
 		rotate(a->k + t * a->k_stride + h * a->head_dim, a->head_dim, table, a->rotary_dim, a->kv_type,
 		       a->k_cache, token * a->head_dim);
 		copy(a->v + t * a->v_stride + h * a->v_head_dim, a->v_head_dim, a->kv_type, a->v_cache,

@@ -4,7 +4,8 @@
  * stands at absolute position p = kv_len[s] - q_len + i and sees keys j with max(0, p - W + 1) <= j <= p (W = window,
  * its own key included; 0: all). KV head h serves query heads h*g .. h*g + g - 1 (GQA, g = Hq / Hk).
  * score = scale * dot(q, k_j); with softcap c: c * tanh(score / c), before masking; a learnable sink adds
- * exp(sink - max) to the row's denominator once, with no value.
+ * exp(sink - max) to the row's denominator once, with no value. An int8 cache holds, for each key and head, integers and a
+ * scale: score = scale * (k_scale_j * dot(q, k_j)), and a value is v_scale_j * v_j.
  *
  * THE ORDER OF SUMMATION (the law). Keys are cut into pieces at the fixed absolute positions of attention_piece_begin().
  * Within a piece keys ascend in tiles whose borders are absolute positions too. A row's pieces give partials
@@ -124,6 +125,14 @@ static inline int64_t attention_scratch_bytes(int64_t max_rows, int64_t head_dim
 	int64_t d = (head_dim + 31) / 32 * 32, v_d = (v_head_dim + 31) / 32 * 32;
 	int64_t floats = max_rows * (d + ATTENTION_TILE + 2 * attention_state_floats(v_head_dim)) + (d + v_d) * ATTENTION_TILE;
 	return floats * (int64_t)sizeof(float);
+}
+
+/* Types that no CPU kernel takes. Queries, results and keys may each have their own. */
+static inline const char *attention_refuse_types(const struct attention_request *r)
+{
+	if (!kernel_takes_type(r->q_type) || !kernel_takes_type(r->out_type))
+		return "types are limited to f32, bf16 and f16";
+	return kernel_takes_type(r->kv_type) || r->kv_type == DTYPE_I8 ? NULL : "caches are limited to f32, bf16, f16 and int8";
 }
 
 /* `scratch` is the calling worker's own. */

@@ -6,10 +6,9 @@
 
 const char *attention_ref_refuse(const struct attention_request *r)
 {
-	if (r->q_type > DTYPE_F16 || r->kv_type > DTYPE_F16 || r->out_type > DTYPE_F16)
-		return "types are limited to f32, bf16 and f16";
-	if (r->q_type != r->kv_type)
-		return "q and the cache must have one type";
+	const char *types = attention_refuse_types(r);
+	if (types)
+		return types;
 	if (r->head_dim > ATTENTION_MAX_HEAD_DIM || r->v_head_dim > ATTENTION_MAX_HEAD_DIM)
 		return "head sizes are limited to 512";
 	return NULL;
@@ -71,6 +70,8 @@ static float score(const struct row *r, int64_t j)
 	for (int64_t d = 0; d < a->head_dim; d++)
 		dot += dtype_load(a->q_type, a->q, (size_t)(r->q_first + d)) *
 		       dtype_load(a->kv_type, a->k_cache, (size_t)(k_first + d));
+	if (a->kv_type == DTYPE_I8)
+		dot *= a->k_scale[key_index(r, j)];
 	float s = dot * a->scale;
 	return a->softcap > 0 ? a->softcap * tanhf(s / a->softcap) : s;
 }
@@ -93,6 +94,8 @@ static void add_tile(const struct row *r, int64_t begin, int64_t end, float *s)
 		float e = expf(p[j - begin] - m);
 		int64_t v_first = key_index(r, j) * a->v_head_dim;
 		sum += e;
+		if (a->kv_type == DTYPE_I8)
+			e *= a->v_scale[key_index(r, j)];
 		for (int64_t i = 0; i < a->v_head_dim; i++)
 			s[ATTENTION_STATE_O + i] +=
 				e * dtype_load(a->kv_type, a->v_cache, (size_t)(v_first + i));

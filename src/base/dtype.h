@@ -54,7 +54,7 @@ static inline uint16_t f32_to_bf16(float f)
 float f16_to_f32(uint16_t v);
 uint16_t f32_to_f16(float f);
 
-/* Element i of an array of the given floating type (F32, BF16, F16), as f32. */
+/* Element i of an array of F32, BF16, F16 or I8, as f32. */
 static inline float dtype_load(enum dtype type, const void *p, size_t i)
 {
 	switch (type) {
@@ -62,6 +62,8 @@ static inline float dtype_load(enum dtype type, const void *p, size_t i)
 		return bf16_to_f32(((const uint16_t *)p)[i]);
 	case DTYPE_F16:
 		return f16_to_f32(((const uint16_t *)p)[i]);
+	case DTYPE_I8:
+		return ((const int8_t *)p)[i];
 	default:
 		return ((const float *)p)[i];
 	}

@@ -51,6 +51,7 @@ struct setup {
 	struct model_config *config;
 	const char *model_dir; /* while it is set up */
 	enum dtype compute;
+	enum kv_type kv;
 	enum weights_to quantize;
 	struct model_weights *weights;
 	struct program *program;

@@ -168,6 +168,12 @@ static json_t *choices(const struct program *p, const char *only)
 	return rows;
 }
 
+/* The type of keys and values. */
+static json_t *kv_json(const struct setup *s)
+{
+	return json_string(s->kv == KV_AS_COMPUTED ? dtype_name(s->compute) : s->options.kv_dtype);
+}
+
 static json_t *memory_json(const struct setup *s)
 {
 	json_t *groups = json_array();
@@ -242,6 +248,7 @@ int vb_engine_info(const struct vb_engine *e, char **json)
 			      (json_int_t)s->context, "page_size", (json_int_t)s->page_size, "prefill_chunk",
 			      (json_int_t)s->chunk, "load_s", e->load_s, "attention", attention, "memory",
 			      memory_json(s));
+	o = with_key(o, "kv_dtype", kv_json(s));
 	o = with_key(o, "speculation", json_string(method_name(s->speculate)));
 	struct program_graphs g;
 	program_graphs(s->program, &g);
@@ -271,6 +278,7 @@ int vb_explain(const char *model_dir, const struct vb_options *options, const ch
 		o = with_key(o, "model", path_json(model_dir));
 		o = with_key(o, "family", json_string(model_family_name(s.config)));
 		o = with_key(o, "dtype", json_string(dtype_name(s.compute)));
+		o = with_key(o, "kv_dtype", kv_json(&s));
 		o = with_key(o, "threads", json_integer(s.n_threads));
 		o = with_key(o, "layers", choices(s.program, NULL));
 		o = with_key(o, "memory", memory_json(&s));

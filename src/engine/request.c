@@ -8,8 +8,8 @@
 void vb_options_default(struct vb_options *o)
 {
 	*o = (struct vb_options){
-		.size = sizeof *o, .device = "auto", .dtype = "auto", .quantize = "none", .cpu_isa = "auto", .attention = "auto",
-		.graph = true, .speculate = "none", .draft_tokens = -1, .prefix_cache = true,
+		.size = sizeof *o, .device = "auto", .dtype = "auto", .kv_dtype = "auto", .quantize = "none", .cpu_isa = "auto",
+		.attention = "auto", .graph = true, .speculate = "none", .draft_tokens = -1, .prefix_cache = true,
 		.log_level = VB_LOG_INFO,
 	};
 }

@@ -35,7 +35,8 @@ static int check_options(const struct vb_options *o)
 {
 	if (o->size != sizeof *o)
 		FAIL(VB_EINVAL, "invalid options: size %zu: call vb_options_default first", o->size);
-	if (!o->device || !o->dtype || !o->cpu_isa || !o->attention || !o->speculate || !o->quantize)
+	if (!o->device || !o->dtype || !o->cpu_isa || !o->attention || !o->speculate || !o->quantize ||
+	    !o->kv_dtype)
 		FAIL(VB_EINVAL, "invalid options: a name is NULL: call vb_options_default first");
 	if (o->page_size < 0 || (o->page_size & (o->page_size - 1)) || o->page_size > 65536)
 		FAIL(VB_EINVAL, "invalid --page-size: %lld: use a power of two up to 65536", (long long)o->page_size);
@@ -182,6 +183,44 @@ static int choose_type(struct setup *s)
 	return VB_OK;
 }
 
+/* What is served by the CPU alone was asked for: left to choose, it is the device. */
+static int give_way_to_cpu(struct setup *s, const char *option)
+{
+	if (s->gpu < 0 || strcmp(s->options.device, "auto") != 0)
+		return VB_OK;
+	snprintf(s->device_why, sizeof s->device_why, "%s: %s is for the CPU", s->device, option);
+	TRY(hw_isa_level(s->options.cpu_isa, s->facts.isa, &s->isa));
+	use_cpu(s);
+	return VB_OK;
+}
+
+static int choose_kv_type(struct setup *s)
+{
+	static const struct {
+		const char *name;
+		enum kv_type type;
+		enum dtype dtype;
+	} types[] = { { "f32", KV_F32, DTYPE_F32 }, { "bf16", KV_BF16, DTYPE_BF16 }, { "f16", KV_F16, DTYPE_F16 },
+		      { "int8", KV_INT8, DTYPE_I8 } };
+	const char *name = s->options.kv_dtype;
+	s->kv = KV_AS_COMPUTED;
+	if (strcmp(name, "auto") == 0)
+		return VB_OK;
+	size_t i = 0, n = sizeof types / sizeof types[0];
+	while (i < n && strcmp(name, types[i].name) != 0)
+		i++;
+	if (i == n)
+		FAIL(VB_EINVAL, "unknown --kv-dtype: %s: use auto, f32, bf16, f16 or int8", name);
+	if (types[i].dtype == s->compute)
+		return VB_OK;
+	TRY(give_way_to_cpu(s, "a --kv-dtype other than --dtype"));
+	if (s->gpu >= 0)
+		FAIL(VB_EUNSUPPORTED, "unsupported --kv-dtype: %s on %s: a GPU keeps keys and values in the type that it computes in "
+				      "(%s): leave it out, or use --device cpu", name, s->device, dtype_name(s->compute));
+	s->kv = types[i].type;
+	return VB_OK;
+}
+
 static int choose_quantization(struct setup *s)
 {
 	static const char *const names[] = { [WEIGHTS_AS_STORED] = "none", [WEIGHTS_TO_Q8] = "q8", [WEIGHTS_TO_Q4] = "q4" };
@@ -192,12 +231,8 @@ static int choose_quantization(struct setup *s)
 	if (i == 3)
 		FAIL(VB_EINVAL, "unknown --quantize: %s: use none, q8 or q4", name);
 	s->quantize = (enum weights_to)i;
-	/* Left to choose, the device is the one that serves the wish. */
-	if (i > 0 && s->gpu >= 0 && strcmp(s->options.device, "auto") == 0) {
-		snprintf(s->device_why, sizeof s->device_why, "%s: --quantize is for the CPU", s->device);
-		TRY(hw_isa_level(s->options.cpu_isa, s->facts.isa, &s->isa));
-		use_cpu(s);
-	}
+	if (i > 0)
+		TRY(give_way_to_cpu(s, "--quantize"));
 	struct weights_wish wish = { .dir = s->options.random_weights ? NULL : s->model_dir, .config = s->config,
 				     .to = s->quantize, .compute = s->compute };
 	return weights_create(&s->weights, &wish);
@@ -214,7 +249,7 @@ static int build_program(struct setup *s, int64_t context)
 {
 	program_destroy(&s->program);
 	struct program_config config = {
-		.compute = s->compute, .isa = s->isa, .n_threads = s->n_threads,
+		.compute = s->compute, .kv = s->kv, .isa = s->isa, .n_threads = s->n_threads,
 		.attention = strcmp(s->options.attention, "auto") == 0 ? NULL : s->options.attention,
 		/* Every running request's next token and its guesses, and a chunk of prompts. */
 		.max_tokens = s->chunk + s->max_batch * (1 + s->max_draft), .max_seqs = s->max_batch,
@@ -378,6 +413,7 @@ int setup_create(struct setup *s, const char *model_dir, const struct vb_options
 		goto out;
 	TRY_TO(out, model_config_read(&s->config, model_dir));
 	TRY_TO(out, choose_type(s));
+	TRY_TO(out, choose_kv_type(s));
 	s->model_dir = model_dir;
 	TRY_TO(out, choose_quantization(s));
 	s->page_size = s->options.page_size ? s->options.page_size : 64;

@@ -33,9 +33,14 @@
 struct program;
 struct hw_gpu;
 
+/* How keys and values are kept: in the compute type, in one of their own, or as integers with a float32 scale for each
+ * token and head. */
+enum kv_type { KV_AS_COMPUTED = 0, KV_F32, KV_BF16, KV_F16, KV_INT8 };
+
 /* What a program runs on and with: the same facts decide for every operation. */
 struct program_config {
 	enum dtype compute;    /* F32, BF16 or F16 */
+	enum kv_type kv;       /* of the caches; on a GPU KV_AS_COMPUTED */
 	uint32_t isa;          /* enum isa bits that kernels may use; with ISA_CUDA it is for a GPU: program_set_gpu */
 	const char *attention; /* forced attention kernel, NULL: best */
 	int n_threads;         /* workers that will run it */
@@ -88,7 +93,7 @@ struct cache_spec {
 	int64_t window; /* keys that the layer's queries see; 0: all */
 };
 
-/* A paged cache for one layer's keys and values, of type C. Caches with one window make a group: they share page tables,
+/* A paged cache for one layer's keys and values, of the program's kv type. Caches with one window make a group: they share page tables,
  * and pages that no later query of theirs can see may be given to others. */
 int32_t program_cache(struct program *p, const struct cache_spec *spec);
 

@@ -66,6 +66,8 @@ void program_destroy(struct program **pp)
 	for (int64_t i = 0; i < p->n_caches; i++) {
 		mem_free_pages(p->caches[i].k, p->caches[i].k_bytes);
 		mem_free_pages(p->caches[i].v, p->caches[i].v_bytes);
+		mem_free_pages(p->caches[i].k_scale, p->caches[i].scale_bytes);
+		mem_free_pages(p->caches[i].v_scale, p->caches[i].scale_bytes);
 	}
 	for (int64_t i = 0; i < p->n_plans; i++)
 		attention_plan_destroy(&p->plans[i].plan);
@@ -295,13 +297,16 @@ static int pick_attention(struct program *p, struct op *op)
 	enum dtype type = p->config.compute;
 	struct attention_request *request = &op->u.attention.request, r = {
 		.n_heads = a->n_heads, .n_kv_heads = c->n_kv_heads, .head_dim = c->head_dim,
-		.v_head_dim = c->v_head_dim, .q_type = type, .kv_type = type, .out_type = type,
+		.v_head_dim = c->v_head_dim, .q_type = type, .kv_type = program_kv_type(p), .out_type = type,
 		.page_size = p->config.page_size, .window = c->window, .max_q_len = p->config.max_tokens,
 		.softcap = a->softcap != 0, .sink = a->sinks != NO_ID,
 	};
 	*request = r;
 	int n = snprintf(op->what, sizeof op->what, "%s, %lld/%lld heads of %lld", dtype_name(type),
 			 (long long)r.n_heads, (long long)r.n_kv_heads, (long long)r.head_dim);
+	if (r.kv_type != type)
+		n += snprintf(op->what + n, sizeof op->what - (size_t)n, ", %s cache",
+			      r.kv_type == DTYPE_I8 ? "int8" : dtype_name(r.kv_type));
 	if (r.window)
 		n += snprintf(op->what + n, sizeof op->what - (size_t)n, ", window %lld", (long long)r.window);
 	if (r.softcap)
@@ -355,7 +360,7 @@ static int pick_op(struct program *p, struct op *op)
 	case OP_ROPE_CACHE: {
 		const struct rope_cache_op *o = &op->u.rope_cache.op;
 		const struct cache_spec *c = &p->caches[o->cache].spec;
-		struct rope_cache_request r = { compute, compute, c->head_dim, c->v_head_dim, o->rotary_dim };
+		struct rope_cache_request r = { compute, program_kv_type(p), c->head_dim, c->v_head_dim, o->rotary_dim };
 		snprintf(op->what, sizeof op->what, "%s, heads of %lld", dtype_name(compute),
 			 (long long)c->head_dim);
 		TRY(rope_cache_pick(isa, &r, NULL, &op->pick));
@@ -489,9 +494,18 @@ uint64_t program_buffer_bytes(const struct program *p, const struct buffer *b)
 	return (uint64_t)rows * (uint64_t)b->width * dtype_bytes(b->type);
 }
 
+enum dtype program_kv_type(const struct program *p)
+{
+	static const enum dtype types[] = { [KV_F32] = DTYPE_F32, [KV_BF16] = DTYPE_BF16, [KV_F16] = DTYPE_F16,
+					    [KV_INT8] = DTYPE_I8 };
+	return p->config.kv == KV_AS_COMPUTED ? p->config.compute : types[p->config.kv];
+}
+
 uint64_t program_token_bytes(const struct program *p, const struct cache_spec *c)
 {
-	return (uint64_t)(c->n_kv_heads * (c->head_dim + c->v_head_dim)) * dtype_bytes(p->config.compute);
+	enum dtype type = program_kv_type(p);
+	uint64_t scales = type == DTYPE_I8 ? 2 * sizeof(float) : 0;
+	return (uint64_t)c->n_kv_heads * ((uint64_t)(c->head_dim + c->v_head_dim) * dtype_bytes(type) + scales);
 }
 
 void program_memory(const struct program *p, struct program_memory *out)
@@ -578,12 +592,19 @@ int program_take_pages(struct program *p, const int64_t *n_pages)
 	for (int64_t i = 0; i < p->n_caches; i++) {
 		struct cache *c = &p->caches[i];
 		uint64_t tokens = (uint64_t)n_pages[c->group] * (uint64_t)p->config.page_size;
-		uint64_t heads = (uint64_t)c->spec.n_kv_heads * dtype_bytes(p->config.compute);
+		uint64_t heads = (uint64_t)c->spec.n_kv_heads * dtype_bytes(program_kv_type(p));
 		c->k_bytes = tokens * heads * (uint64_t)c->spec.head_dim;
 		c->v_bytes = tokens * heads * (uint64_t)c->spec.v_head_dim;
 		c->k = mem_pages(c->k_bytes);
 		c->v = mem_pages(c->v_bytes);
 		if (!c->k || !c->v)
+			return VB_ENOMEM;
+		if (program_kv_type(p) != DTYPE_I8)
+			continue;
+		c->scale_bytes = tokens * (uint64_t)c->spec.n_kv_heads * sizeof(float);
+		c->k_scale = mem_pages(c->scale_bytes);
+		c->v_scale = mem_pages(c->scale_bytes);
+		if (!c->k_scale || !c->v_scale)
 			return VB_ENOMEM;
 	}
 	p->allocated = true;

@@ -51,7 +51,8 @@ struct cache {
 	struct cache_spec spec;
 	int group;
 	void *k, *v;
-	uint64_t k_bytes, v_bytes;
+	float *k_scale, *v_scale; /* of an int8 cache */
+	uint64_t k_bytes, v_bytes, scale_bytes;
 };
 
 /* One plan serves all layers that ask the same of the same kernel. */
@@ -172,7 +173,9 @@ struct program {
 /* program.c */
 struct attention_limits program_plan_limits(const struct program *p);
 uint64_t program_buffer_bytes(const struct program *p, const struct buffer *b);
-/* A token's keys and values in one cache. */
+/* The type of keys and values. */
+enum dtype program_kv_type(const struct program *p);
+/* A token's keys and values in one cache, with their scales. */
 uint64_t program_token_bytes(const struct program *p, const struct cache_spec *c);
 
 /* program_linear.c */

@@ -80,11 +80,12 @@ static void run_rope_cache(const struct call *c, int64_t begin, int64_t end)
 	struct rope_cache_args a = {
 		.q = at(p, o->q), .k = at(p, o->k), .v = at(p, o->v), .table = start(p, o->table),
 		.slot = c->step->groups[cache->group].slot, .q_out = start(p, o->q_out), .k_cache = cache->k, .v_cache = cache->v,
+		.k_scale = cache->k_scale, .v_scale = cache->v_scale,
 		.t = c->t, .n_heads = o->n_heads, .n_kv_heads = cache->spec.n_kv_heads,
 		.head_dim = cache->spec.head_dim, .v_head_dim = cache->spec.v_head_dim,
 		.page_size = p->config.page_size, .q_stride = width_of(p, o->q.buffer),
 		.k_stride = width_of(p, o->k.buffer), .v_stride = width_of(p, o->v.buffer),
-		.rotary_dim = o->rotary_dim, .q_type = p->config.compute, .kv_type = p->config.compute,
+		.rotary_dim = o->rotary_dim, .q_type = p->config.compute, .kv_type = program_kv_type(p),
 	};
 	c->op->u.rope_cache.fn(&a, begin, end);
 }
@@ -186,14 +187,15 @@ static void run_attention(const struct call *c, struct team *team)
 	const struct step *s = c->step;
 	const struct step_group *g = &s->groups[cache->group];
 	struct attention_args a = {
-		.q = start(p, o->q), .k_cache = cache->k, .v_cache = cache->v, .page_table = g->page_table,
+		.q = start(p, o->q), .k_cache = cache->k, .v_cache = cache->v, .k_scale = cache->k_scale,
+		.v_scale = cache->v_scale, .page_table = g->page_table,
 		.q_begin = s->q_begin, .kv_len = s->kv_len,
 		.sinks = o->sinks == NO_ID ? NULL : p->weights[o->sinks].data, .out = start(p, o->out),
 		.n_seqs = s->n_seqs, .table_stride = g->table_width, .q_stride = width_of(p, o->q),
 		.out_stride = width_of(p, o->out), .n_heads = o->n_heads, .n_kv_heads = cache->spec.n_kv_heads,
 		.head_dim = cache->spec.head_dim, .v_head_dim = cache->spec.v_head_dim,
 		.page_size = p->config.page_size, .window = cache->spec.window, .scale = o->scale, .softcap = o->softcap,
-		.q_type = p->config.compute, .kv_type = p->config.compute, .out_type = p->config.compute,
+		.q_type = p->config.compute, .kv_type = program_kv_type(p), .out_type = p->config.compute,
 	};
 	attention_plan_run(p->plans[c->op->u.attention.plan].plan, team, &a);
 }
@@ -381,21 +383,30 @@ void program_profile(struct program *p, struct profile *f)
 	p->profile = f;
 }
 
+/* Small values of both signs that differ from token to token. */
+static void fill_cache(enum dtype type, void *cache, uint64_t bytes, uint32_t factor)
+{
+	for (uint64_t i = 0; i < bytes / dtype_bytes(type); i++) {
+		int value = (int)(i * factor >> 16 & 255) - 128;
+		if (type == DTYPE_I8)
+			((int8_t *)cache)[i] = (int8_t)value;
+		else
+			dtype_store(type, cache, (size_t)i, ((float)value + 0.5f) / 128);
+	}
+}
+
 void program_fill_caches(struct program *p)
 {
 	if (p->gpu) {
 		program_cuda_fill_caches(p);
 		return;
 	}
-	enum dtype type = p->config.compute;
 	for (int64_t i = 0; i < p->n_caches; i++) {
 		struct cache *c = &p->caches[i];
-		size_t n_k = c->k_bytes / dtype_bytes(type), n_v = c->v_bytes / dtype_bytes(type);
-		/* Small values of both signs that differ from token to token. */
-		for (size_t j = 0; j < n_k; j++)
-			dtype_store(type, c->k, j, (float)((j * 2654435761u >> 16 & 255) - 127.5) / 128);
-		for (size_t j = 0; j < n_v; j++)
-			dtype_store(type, c->v, j, (float)((j * 2246822519u >> 16 & 255) - 127.5) / 128);
+		fill_cache(program_kv_type(p), c->k, c->k_bytes, 2654435761u);
+		fill_cache(program_kv_type(p), c->v, c->v_bytes, 2246822519u);
+		for (uint64_t j = 0; j < c->scale_bytes / sizeof(float); j++)
+			c->k_scale[j] = c->v_scale[j] = 1.0f / 128;
 	}
 }
 
@@ -411,12 +422,17 @@ void program_copy_page(struct program *p, int group, int32_t from, int32_t to)
 		program_cuda_copy_page(p, group, from, to);
 		return;
 	}
-	uint64_t heads = (uint64_t)p->config.page_size * dtype_bytes(p->config.compute);
+	uint64_t heads = (uint64_t)p->config.page_size * dtype_bytes(program_kv_type(p));
+	uint64_t scales = (uint64_t)p->config.page_size * sizeof(float);
 	for (int64_t i = 0; i < p->n_caches; i++) {
 		const struct cache *c = &p->caches[i];
 		if (c->group != group)
 			continue;
 		copy_page(c->k, heads * (uint64_t)(c->spec.n_kv_heads * c->spec.head_dim), from, to);
 		copy_page(c->v, heads * (uint64_t)(c->spec.n_kv_heads * c->spec.v_head_dim), from, to);
+		if (!c->k_scale)
+			continue;
+		copy_page(c->k_scale, scales * (uint64_t)c->spec.n_kv_heads, from, to);
+		copy_page(c->v_scale, scales * (uint64_t)c->spec.n_kv_heads, from, to);
 	}
 }

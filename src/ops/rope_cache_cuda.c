@@ -5,7 +5,7 @@
 
 const char *rope_cache_cuda_refuse(const struct rope_cache_request *r)
 {
-	return rope_cache_refuse_any(r);
+	return r->kv_type == DTYPE_I8 ? "int8 caches are for the CPU" : rope_cache_refuse_any(r);
 }
 
 int rope_cache_cuda_find(struct gpu *g, int row, const struct rope_cache_request *r, struct rope_cache_cuda *out)

@@ -190,7 +190,18 @@ static int64_t place_of(const struct kc_case *c, const struct own *o, int64_t i)
 	return (i * step + c->way) % o->n_pages;
 }
 
-static void add_cache(struct kc_case *c, const struct own *o, const char *name, int64_t cols)
+/* -127..127: nothing, the same for all keys, or anything. */
+static void fill_int8(const struct kc_case *c, struct kc_buf *b)
+{
+	for (int64_t r = 0; r < b->n_rows; r++)
+		for (int64_t i = 0; i < b->cols; i++) {
+			int64_t key = c->class == KC_TIES ? 0 : b->row_key[r];
+			int v = (int)(kc_random(c, b->name, key, i) % 255) - 127;
+			((int8_t *)b->master)[r * b->cols + i] = (int8_t)(c->class == KC_ZEROS ? 0 : v);
+		}
+}
+
+static void add_cache(struct kc_case *c, const struct own *o, const char *name, enum dtype type, int64_t cols)
 {
 	const int64_t *d = c->shape->dim;
 	int64_t n = 0;
@@ -207,7 +218,11 @@ static void add_cache(struct kc_case *c, const struct own *o, const char *name, 
 			}
 		}
 	}
-	kc_scattered(c, name, KC_IN, kv_type(c->shape), o->n_pages * d[KV_HEADS] * o->page_size * cols, n, cols, at, key);
+	struct kc_buf *b = kc_scattered(c, name, KC_IN, type, o->n_pages * d[KV_HEADS] * o->page_size * cols, n, cols, at, key);
+	if (type == DTYPE_I8)
+		fill_int8(c, b);
+	else if (kv_type(c->shape) == DTYPE_I8)
+		kc_stretch(b, 1.0f / 127); /* a scale */
 	mem_free(at);
 	mem_free(key);
 }
@@ -298,8 +313,12 @@ static void build(struct kc_case *c)
 	o->kv_len = take(c->t, sizeof *o->kv_len);
 	group_tokens(c, o);
 	kc_tokens(c, "q", KC_IN, q_type(c->shape), d[HEADS] * d[D], d[HEADS] * d[D] + c->pad);
-	add_cache(c, o, "k_cache", d[D]);
-	add_cache(c, o, "v_cache", d[V_D]);
+	add_cache(c, o, "k_cache", kv_type(c->shape), d[D]);
+	add_cache(c, o, "v_cache", kv_type(c->shape), d[V_D]);
+	if (kv_type(c->shape) == DTYPE_I8) {
+		add_cache(c, o, "k_scale", DTYPE_F32, 1);
+		add_cache(c, o, "v_scale", DTYPE_F32, 1);
+	}
 	add_page_table(c, o);
 	if (d[FLAGS] & SINKS)
 		kc_shared(c, "sinks", DTYPE_F32, 1, d[HEADS]);
@@ -350,6 +369,13 @@ static int64_t cache_row(const struct row_oracle *r, int64_t position)
 	return r->keys->first_row + (position - r->keys->begin) * d[KV_HEADS] + r->head / (d[HEADS] / d[KV_HEADS]);
 }
 
+/* Value i of the key or value in a row of a cache. */
+static double cached(const struct row_oracle *r, const struct kc_buf *cache, int64_t row, int64_t i)
+{
+	const struct kc_buf *scale = cache->type != DTYPE_I8 ? NULL : kc_find(r->c, cache->name[0] == 'k' ? "k_scale" : "v_scale");
+	return kc_in(cache, row, i) * (scale ? kc_in(scale, row, 0) : 1);
+}
+
 static void oracle_scores(struct row_oracle *r, const struct kc_buf *q, const struct kc_buf *k, const struct kc_buf *sinks)
 {
 	const int64_t *d = r->c->shape->dim;
@@ -357,7 +383,7 @@ static void oracle_scores(struct row_oracle *r, const struct kc_buf *q, const st
 	for (int64_t j = r->begin; j < r->end; j++) {
 		double dot = 0, size = 0;
 		for (int64_t i = 0; i < d[D]; i++) {
-			double x = kc_in(q, r->t, r->head * d[D] + i) * kc_in(k, cache_row(r, j), i);
+			double x = kc_in(q, r->t, r->head * d[D] + i) * cached(r, k, cache_row(r, j), i);
 			dot += x;
 			size += fabs(x);
 		}
@@ -385,10 +411,10 @@ static void oracle_row(struct row_oracle *r, const struct kc_buf *v, struct kc_b
 	for (int64_t i = 0; i < v_d; i++) {
 		double value = 0, scale = 0, flush = 0;
 		for (int64_t j = r->begin; j < r->end; j++) {
-			double of_key = kc_in(v, cache_row(r, j), i), x = r->p[j - r->begin] * of_key;
+			double of_key = cached(r, v, cache_row(r, j), i), x = r->p[j - r->begin] * of_key;
 			value += x;
-			/* The value, the weight, and the partial sum may each have counted as zero below 2^-126. */
-			flush += 2 + fabs(of_key);
+			/* The value, the weight (times a scale), and the partial sum may each have counted as zero below 2^-126. */
+			flush += (v->type == DTYPE_I8 ? 129 : 2) + fabs(of_key);
 			scale += fabs(x) * (1 + r->error[j - r->begin] + r->mean_error);
 		}
 		kc_expect(out, r->t, r->head * v_d + i, value, scale, (n_keys + 4) * 0x1p-149);
@@ -422,7 +448,7 @@ static double rounded_weights(const struct kc_case *c, const struct kc_buf *b)
 	const char *row = c->op->set->rows[c->row].name;
 	if (strcmp(row, "sm80") != 0 && strcmp(row, "avx512bf16") != 0)
 		return 0;
-	double half_eps = kv_type(c->shape) == DTYPE_BF16 ? 0x1p-9 : 0x1p-12;
+	double half_eps = kv_type(c->shape) == DTYPE_F16 ? 0x1p-12 : 0x1p-9;
 	return (strcmp(b->name, "lse") == 0 ? 1 : 2) * half_eps / 0x1p-23;
 }
 
@@ -475,6 +501,8 @@ static struct attention_args args_of(const struct kc_case *c, const int32_t *q_b
 		.q = kc_ptr(c, "q"),
 		.k_cache = kc_ptr(c, "k_cache"),
 		.v_cache = kc_ptr(c, "v_cache"),
+		.k_scale = kc_ptr(c, "k_scale"),
+		.v_scale = kc_ptr(c, "v_scale"),
 		.page_table = kc_ptr(c, "page_table"),
 		.q_begin = q_begin,
 		.kv_len = kv_len,
@@ -584,13 +612,15 @@ static struct kc_cost cost(const struct kc_case *c)
 		pairs += (double)(end - begin);
 	}
 	double width = (double)(d[D] + d[V_D]);
-	return (struct kc_cost){ .bytes = keys * (double)d[KV_HEADS] * width * (double)dtype_bytes(kv_type(c->shape)),
+	double scales = kv_type(c->shape) == DTYPE_I8 ? 2 * sizeof(float) : 0;
+	return (struct kc_cost){ .bytes = keys * (double)d[KV_HEADS] * (width * (double)dtype_bytes(kv_type(c->shape)) + scales),
 				 .flops = 2 * pairs * (double)d[HEADS] * width };
 }
 
 #define BF16 ALL(DTYPE_BF16)
 #define F16 ALL(DTYPE_F16)
 #define F32 ALL(DTYPE_F32)
+#define INT8 TYPES3(DTYPE_BF16, DTYPE_I8, DTYPE_BF16)
 #define BF16_TO_F32 TYPES3(DTYPE_BF16, DTYPE_BF16, DTYPE_F32)
 
 static const struct kc_shape shapes[] = {
@@ -626,16 +656,28 @@ static const struct kc_shape shapes[] = {
 	{ .t = 2, .dim = { 2, 1, 512, 512, 16, 0, 70, 1, BF16 }, .one_class = true },
 	{ .t = 2, .dim = { 2, 1, 24, 72, 4, 0, 70, 1, TYPES3(DTYPE_F32, DTYPE_F32, DTYPE_F16) } },
 	{ .t = 2, .dim = { 2, 1, 12, 20, 4, 0, 70, 1, BF16 } },
+	/* Caches of a type of their own. */
+	{ .t = 4, .dim = { 4, 1, 64, 64, 16, 0, 66, 1, INT8 } },
+	{ .t = 10, .dim = { 14, 2, 64, 64, 16, 0, 70, 5, INT8, SOFTCAP } },
+	{ .t = 66, .dim = { 3, 1, 40, 72, 64, 0, 330, 66, INT8, SINKS }, .one_class = true },
+	{ .t = 40, .dim = { 4, 4, 128, 96, 16, 20, 300, 40, INT8 }, .one_class = true },
+	{ .t = 5, .dim = { 2, 2, 24, 16, 1, 0, 258, 1, TYPES3(DTYPE_F32, DTYPE_I8, DTYPE_F32) } },
+	{ .t = 4, .dim = { 8, 2, 80, 80, 16, 0, 67, 2, TYPES3(DTYPE_F16, DTYPE_I8, DTYPE_F16) } },
+	{ .t = 2, .dim = { 2, 1, 12, 20, 4, 0, 70, 1, INT8 } },
+	{ .t = 5, .dim = { 4, 2, 64, 64, 16, 0, 130, 5, TYPES3(DTYPE_F32, DTYPE_BF16, DTYPE_F32) } },
+	{ .t = 5, .dim = { 4, 2, 64, 64, 16, 0, 130, 1, TYPES3(DTYPE_BF16, DTYPE_F16, DTYPE_BF16) } },
+	{ .t = 5, .dim = { 4, 2, 64, 64, 16, 0, 70, 1, TYPES3(DTYPE_BF16, DTYPE_F32, DTYPE_BF16) } },
 	/* Outside the contract. */
 	{ .t = 1, .dim = { 3, 2, 64, 64, 16, 0, 9, 1, F32 }, .unsupported = true },
 	{ .t = 1, .dim = { 1, 1, 64, 64, 12, 0, 9, 1, F32 }, .unsupported = true },
 	{ .t = 1, .dim = { 1, 1, 0, 64, 16, 0, 9, 1, F32 }, .unsupported = true },
 	{ .t = 1, .dim = { 1, 1, 64, 1024, 16, 0, 9, 1, F32 }, .unsupported = true },
 	{ .t = 1, .dim = { 1, 1, 64, 64, 16, -1, 9, 1, F32 }, .unsupported = true },
-	{ .t = 1, .dim = { 1, 1, 64, 64, 16, 0, 9, 1, TYPES3(DTYPE_F32, DTYPE_BF16, DTYPE_F32) }, .unsupported = true },
+	{ .t = 1, .dim = { 1, 1, 64, 64, 16, 0, 9, 1, TYPES3(DTYPE_I8, DTYPE_BF16, DTYPE_F32) }, .unsupported = true },
 	{ .t = 1, .dim = { 1, 1, 64, 64, 16, 0, 9, 1, ALL(DTYPE_I8) }, .unsupported = true },
 	{ .t = 1, .dim = { 32, 8, 64, 64, 64, 0, 4096, 1, BF16 }, .bench = true },
 	{ .t = 8, .dim = { 32, 8, 64, 64, 64, 0, 4096, 1, BF16 }, .bench = true },
+	{ .t = 8, .dim = { 32, 8, 64, 64, 64, 0, 4096, 1, INT8 }, .bench = true },
 	{ .t = 1, .dim = { 32, 8, 128, 128, 64, 0, 4096, 1, BF16 }, .bench = true },
 	{ .t = 8, .dim = { 32, 8, 128, 128, 64, 0, 4096, 1, BF16 }, .bench = true },
 	{ .t = 2048, .dim = { 32, 8, 64, 64, 64, 0, 2048, 2048, BF16 }, .bench = true },

@@ -287,11 +287,13 @@ static const char *check_inputs(const struct kc_buf *b, char *text, size_t size)
 
 static const char *check_written(const struct kc_buf *b, unsigned char poison, char *text, size_t size)
 {
-	size_t bytes = dtype_bytes(b->type);
+	/* A single byte may well be the poison: rows of bytes are looked at whole. Where only some are not written, two
+	 * poisons give two results. */
+	size_t bytes = dtype_bytes(b->type) == 1 ? (size_t)b->cols : dtype_bytes(b->type);
 	for (int64_t r = 0; r < b->n_rows; r++) {
 		const unsigned char *row = row_in_block(b, r);
-		for (int64_t i = 0; row && i < b->cols; i++) {
-			const unsigned char *at = row + (size_t)i * bytes;
+		for (size_t i = 0; row && i < kc_row_bytes(b); i += bytes) {
+			const unsigned char *at = row + i;
 			if (!stained(at, at + bytes, poison))
 				return say(b, at, "not written", text, size);
 		}

@@ -6,6 +6,7 @@
 #include "ops/cuda_ops.h"
 #include "ops/kernels.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -42,7 +43,7 @@ static int64_t slot_of(const struct kc_case *c, int64_t t)
 	return c->ids[t] % 5 == 4 ? -1 : (t * step + 2) % n;
 }
 
-static void add_cache(struct kc_case *c, const char *name, int64_t cols)
+static void add_cache(struct kc_case *c, const char *name, enum dtype type, int64_t cols)
 {
 	const int64_t *d = c->shape->dim;
 	int64_t n = c->t * d[KV_HEADS];
@@ -54,7 +55,7 @@ static void add_cache(struct kc_case *c, const char *name, int64_t cols)
 		at[i] = slot < 0 ? -1 : token * cols;
 		key[i] = c->ids[t] * d[KV_HEADS] + h;
 	}
-	kc_scattered(c, name, KC_OUT, (enum dtype)d[KV_TYPE], n_pages(c) * d[KV_HEADS] * d[PAGE] * cols, n, cols, at,
+	kc_scattered(c, name, KC_OUT, type, n_pages(c) * d[KV_HEADS] * d[PAGE] * cols, n, cols, at,
 		     key);
 	mem_free(at);
 	mem_free(key);
@@ -74,8 +75,12 @@ static void build(struct kc_case *c)
 		memcpy(slot->master + t * 8, &v, sizeof v);
 	}
 	kc_tokens(c, "q_out", KC_OUT, (enum dtype)d[Q_TYPE], d[HEADS] * d[D], d[HEADS] * d[D]);
-	add_cache(c, "k_cache", d[D]);
-	add_cache(c, "v_cache", d[V_D]);
+	add_cache(c, "k_cache", (enum dtype)d[KV_TYPE], d[D]);
+	add_cache(c, "v_cache", (enum dtype)d[KV_TYPE], d[V_D]);
+	if (d[KV_TYPE] == DTYPE_I8) {
+		add_cache(c, "k_scale", DTYPE_F32, 1);
+		add_cache(c, "v_scale", DTYPE_F32, 1);
+	}
 }
 
 /* Value i of a head that begins at column `first`, rotated: two products and a sum, each rounded to float32. */
@@ -92,20 +97,37 @@ static float rotated(const struct kc_case *c, const struct kc_buf *x, int64_t t,
 	return i < half ? a - b : a + b;
 }
 
+/* Expects n values in a row of a cache: themselves, or integers and their scale. */
+static void expect_row(struct kc_case *c, bool keys, int64_t row, const float *x, int64_t n)
+{
+	struct kc_buf *cache = kc_find(c, keys ? "k_cache" : "v_cache"), *scales = kc_find(c, keys ? "k_scale" : "v_scale");
+	float most = 0;
+	for (int64_t i = 0; i < n; i++)
+		most = fmaxf(most, fabsf(x[i]));
+	float scale = most / 127;
+	for (int64_t i = 0; i < n; i++) {
+		float integer = scale > 0 ? fmaxf(-127, fminf(127, rintf(x[i] / scale))) : 0;
+		kc_expect_exact(cache, row, i, scales ? integer : x[i]);
+	}
+	if (scales)
+		kc_expect_exact(scales, row, 0, scale);
+}
+
 static void oracle(struct kc_case *c)
 {
 	const int64_t *d = c->shape->dim;
+	float x[512];
 	for (int64_t t = 0; t < c->t; t++) {
 		for (int64_t i = 0; i < d[HEADS] * d[D]; i++)
 			kc_expect_exact(kc_find(c, "q_out"), t, i,
 					rotated(c, kc_find(c, "q"), t, i / d[D] * d[D], i % d[D]));
 		for (int64_t h = 0; h < d[KV_HEADS]; h++) {
 			for (int64_t i = 0; i < d[D]; i++)
-				kc_expect_exact(kc_find(c, "k_cache"), t * d[KV_HEADS] + h, i,
-						rotated(c, kc_find(c, "k"), t, h * d[D], i));
+				x[i] = rotated(c, kc_find(c, "k"), t, h * d[D], i);
+			expect_row(c, true, t * d[KV_HEADS] + h, x, d[D]);
 			for (int64_t i = 0; i < d[V_D]; i++)
-				kc_expect_exact(kc_find(c, "v_cache"), t * d[KV_HEADS] + h, i,
-						(float)kc_in(kc_find(c, "v"), t, h * d[V_D] + i));
+				x[i] = (float)kc_in(kc_find(c, "v"), t, h * d[V_D] + i);
+			expect_row(c, false, t * d[KV_HEADS] + h, x, d[V_D]);
 		}
 	}
 }
@@ -134,6 +156,8 @@ static struct rope_cache_args args_of(const struct kc_case *c)
 		.q_out = kc_ptr(c, "q_out"),
 		.k_cache = kc_ptr(c, "k_cache"),
 		.v_cache = kc_ptr(c, "v_cache"),
+		.k_scale = kc_ptr(c, "k_scale"),
+		.v_scale = kc_ptr(c, "v_scale"),
 		.t = c->t,
 		.n_heads = d[HEADS],
 		.n_kv_heads = d[KV_HEADS],
@@ -185,6 +209,10 @@ static const struct kc_shape shapes[] = {
 	{ .t = 17, .dim = { 9, 3, 64, 64, 64, 16, DTYPE_BF16, DTYPE_BF16 } },
 	{ .t = 18, .dim = { 8, 2, 128, 128, 128, 16, DTYPE_F32, DTYPE_BF16 } },
 	{ .t = 3, .dim = { 8, 4, 256, 256, 64, 32, DTYPE_F16, DTYPE_F32 } },
+	{ .t = 7, .dim = { 4, 2, 32, 32, 32, 16, DTYPE_BF16, DTYPE_I8 } },
+	{ .t = 9, .dim = { 3, 3, 34, 33, 20, 4, DTYPE_F32, DTYPE_I8 } },
+	{ .t = 5, .dim = { 2, 1, 512, 128, 64, 16, DTYPE_F16, DTYPE_I8 } },
+	{ .t = 1, .dim = { 2, 1, 520, 8, 8, 16, DTYPE_BF16, DTYPE_I8 }, .unsupported = true },
 	{ .t = 1, .dim = { 2, 1, 8, 8, 7, 16, DTYPE_F32, DTYPE_F32 }, .unsupported = true },
 	{ .t = 1, .dim = { 2, 1, 8, 8, 10, 16, DTYPE_F32, DTYPE_F32 }, .unsupported = true },
 	{ .t = 1, .dim = { 2, 1, 8, 8, 8, 16, DTYPE_I8, DTYPE_F32 }, .unsupported = true },

@@ -148,6 +148,31 @@ def test_random_weights(verbatim, demo, tmp_path):
     assert draw(1) != draw(2)
 
 
+@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512", "auto"])
+@pytest.mark.parametrize("kv", ["f32", "f16", "int8"])
+def test_kv_dtypes(verbatim, demo, kv, isa):
+    """Keys and values of a type of their own: nearly the same log-probabilities, and the same ones in any chunks."""
+    how = ["--max-tokens", 8, "--logprobs", 0, "--prompt-logprobs", 0, "--cpu-isa", isa]
+    text = "Once upon a time, there was a little dog. The dog was happy because the sun was warm and the grass was"
+    plain = answer(verbatim, demo, text, *how)
+    own = answer(verbatim, demo, text, *how, "--kv-dtype", kv)
+    cut = answer(verbatim, demo, text, *how, "--kv-dtype", kv, "--prefill-chunk", 5, "--page-size", 4, "--threads", 2)
+    assert own["logprobs"] == cut["logprobs"] and own["prompt_logprobs"] == cut["prompt_logprobs"]
+    pairs = list(zip(plain["prompt_logprobs"][1:], own["prompt_logprobs"][1:]))
+    assert any(a != b for a, b in pairs)
+    assert all(abs(a["logprob"] - b["logprob"]) < 0.4 for a, b in pairs)
+
+
+def test_kv_dtype_takes_its_bytes(verbatim, demo):
+    """Two heads of 32, keys and values, in six layers; an int8 row has a float32 scale."""
+    for kv, row in ("auto", 64), ("bf16", 64), ("f32", 128), ("int8", 32 + 4):
+        a = json.loads(verbatim("explain", demo, "--kv-dtype", kv, "--json").stdout)
+        assert a["memory"]["kv_per_token"] == 6 * 2 * 2 * row
+        assert a["kv_dtype"] == ("bf16" if kv == "auto" else kv)
+    wrong = verbatim("run", demo, "The cat", "--kv-dtype", "int4")
+    assert wrong.returncode == 2 and "--kv-dtype" in wrong.stderr
+
+
 @pytest.mark.parametrize("dtype", ["bf16", "f16", "f32"])
 def test_dtypes(verbatim, demo, dtype):
     a = answer(verbatim, demo, "Once upon a time", "--max-tokens", 3, "--dtype", dtype, "--logprobs", 0)

@@ -134,7 +134,8 @@ static void test_bad_requests(void **state)
 	expect(vb_attention_create(&a, NULL, &r, &l), VB_EINVAL, "VB_TYPE");
 	r = small_request();
 	r.kv_type = VB_TYPE_BF16;
-	expect(vb_attention_create(&a, NULL, &r, &l), VB_EUNSUPPORTED, "one type");
+	r.head_dim = 1024;
+	expect(vb_attention_create(&a, NULL, &r, &l), VB_EUNSUPPORTED, "limited to 512");
 
 	r = small_request();
 	l.max_seqs = 0;

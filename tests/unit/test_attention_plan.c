@@ -269,7 +269,7 @@ static void test_refusals(void **state)
 	assert_int_equal(attention_plan_create(&plan, &r, 0, &limits), VB_EINVAL);
 	assert_non_null(strstr(vb_errmsg(), "power of two"));
 	r.page_size = 16;
-	r.kv_type = DTYPE_BF16;
+	r.kv_type = DTYPE_F64;
 	assert_int_equal(attention_plan_create(&plan, &r, 0, &limits), VB_EUNSUPPORTED);
 	assert_null(plan);
 	r.kv_type = DTYPE_F32;
