@@ -35,6 +35,7 @@ done
 cp -r "$source/models/demo" "$top/models/demo"
 cp -r "$source/tests/golden" "$top/golden"
 cp "$source/tests/check_bundle.sh" "$top/check.sh"
+cp "$source/tests/gpu/sanitize.sh" "$top/sanitize.sh"
 cp "$source/LICENSE" "$top/"
 tar -C "$stage" -czf "$out" "$name"
 echo "bundle: $out: $(wc -c <"$out") bytes"
