@@ -189,7 +189,8 @@ static int take_memory(struct vb_engine *e)
 			return VB_ENOMEM;
 	}
 	e->from = mem_calloc(seqs, sizeof *e->from);
-	return e->from && e->wishes && e->view && e->decision && e->viewed && e->drafting && e->items ? VB_OK : VB_ENOMEM;
+	e->states = mem_calloc(seqs, sizeof(struct spec_state *));
+	return e->from && e->states && e->wishes && e->view && e->decision && e->viewed && e->drafting && e->items ? VB_OK : VB_ENOMEM;
 }
 
 static void destroy(struct vb_engine *e)
@@ -211,6 +212,7 @@ static void destroy(struct vb_engine *e)
 	mem_free(e->next_flight.requests);
 	mem_free(e->next_flight.wishes);
 	mem_free(e->from);
+	mem_free(e->states);
 	mem_free(e->view);
 	mem_free(e->decision);
 	mem_free(e->viewed);

@@ -115,6 +115,8 @@ struct flight {
 	struct request **requests; /* [max_batch] */
 	struct sample_wish *wishes; /* likewise */
 	int64_t n; /* 0: none is under way */
+	double since; /* when the one before it had ended, or it was begun */
+	bool asked;   /* for guesses, of which there were none */
 };
 
 /* Most sequences in a step: what arrays on the stack may count on. */
@@ -158,6 +160,10 @@ struct vb_engine {
 	struct spec_item *items;
 	int64_t n_guesses;
 	double propose_s;
+	/* On a GPU: when the last step had ended (0: long ago), and how many steps need not be asked about for guesses. */
+	double ended_s;
+	int64_t n_idle;
+	struct spec_state **states; /* [max_batch] */
 	struct sample_wish *wishes; /* [max tokens] */
 	/* A GPU's step under way, and room for the one behind it. */
 	struct flight flight, next_flight;

@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Behind so many steps that were run ahead without an ask for guesses, one is not. */
+#define LEAST_ASKED 32
+
 /* ---- The list of requests ---- */
 
 uint64_t engine_enqueue(struct vb_engine *e, struct request *r)
@@ -378,6 +381,9 @@ void engine_show(struct vb_engine *e)
  * from where it chose them. So it need not wait while the host gives out text, looks for ends and plans. Whoever
  * turns out to have ended was computed once more than needed; nobody looks at that. Anything but plain decoding
  * (somebody can be admitted, is cancelled, guesses, wants logits, has penalties, lacks a page) waits for the step under way.
+ *
+ * Guesses stand behind known tokens, so that they too wait. Where their number is chosen automatically and none pays for a
+ * while (spec_idle), steps run ahead for that while, and the time that they take is what guessing is measured against.
  */
 
 /* Whether a step of the device can be left under way with this request in it. */
@@ -390,11 +396,11 @@ static bool decodes_plainly(const struct request *r)
 /* Whether the step just planned is nothing but every request's next token. */
 static bool is_plain(const struct vb_engine *e, int64_t n, int64_t n_wishes)
 {
-	if (!e->gpu || e->max_draft > 0 || n_wishes == 0 || n_wishes != e->batch->n_tokens ||
+	if (!e->gpu || e->n_guesses > 0 || n_wishes == 0 || n_wishes != e->batch->n_tokens ||
 	    n_wishes > program_get_config(e->setup.program)->max_rows)
 		return false;
 	for (int64_t i = 0; i < n; i++)
-		if (e->viewed[i]->n_step != 1 || !decodes_plainly(e->viewed[i]))
+		if (e->viewed[i]->n_step != 1 || e->viewed[i]->n_step_draft || !decodes_plainly(e->viewed[i]))
 			return false;
 	return true;
 }
@@ -410,6 +416,9 @@ static int begin(struct vb_engine *e, int64_t n_wishes)
 	struct flight *f = &e->flight;
 	TRY(batch_begin(e->batch, NULL, e->wishes, n_wishes));
 	f->n = n_wishes;
+	f->since = clock_s();
+	f->asked = true;
+	e->n_idle = spec_idle(e->spec) - 1;
 	for (int64_t i = 0; i < f->n; i++) {
 		f->requests[i] = e->wishes[i].owner;
 		f->wishes[i] = e->wishes[i];
@@ -442,11 +451,27 @@ static bool goes_on(const struct request *r)
 	return r && (int64_t)r->result.n_ids + 1 < r->max_tokens;
 }
 
+/* Whether the step behind the one under way is to do without guesses. What was decided last may say so; else a look at the known
+ * tokens, which is repeated behind each step: where it sees something, the step under way ends first, and a guess is made with
+ * its token. Now and then everybody is asked. */
+static bool without_guesses(struct vb_engine *e, const struct flight *now)
+{
+	if (e->max_draft == 0 || e->n_idle > 0)
+		return true;
+	for (int64_t i = 0; i < now->n; i++) {
+		struct request *r = now->requests[i];
+		if (goes_on(r) && !spec_sees_nothing(e->spec, &r->spec, r->tokens, r->n_known))
+			return false;
+	}
+	return e->n_idle > -LEAST_ASKED;
+}
+
 /* Begins the step behind the one under way, for all of it that goes on; returns whether it did. */
 static bool begin_ahead(struct vb_engine *e, const struct flight *now, struct flight *next)
 {
 	next->n = 0;
-	if (somebody_waits(e))
+	next->asked = false;
+	if (somebody_waits(e) || !without_guesses(e, now))
 		return false;
 	/* Room first, for all: what was reserved in vain goes back when the step under way is settled. */
 	for (int64_t i = 0; i < now->n; i++)
@@ -471,7 +496,23 @@ static bool begin_ahead(struct vb_engine *e, const struct flight *now, struct fl
 		next->n = 0;
 	for (int64_t i = 0; i < next->n; i++)
 		next->requests[i]->n_ahead = 1;
+	e->n_idle -= next->n > 0;
 	return next->n > 0;
+}
+
+/* What a step without guesses takes, for who weighs them. */
+static void learn_plain(struct vb_engine *e, const struct flight *f, double now)
+{
+	int64_t n = 0;
+	for (int64_t i = 0; i < f->n; i++)
+		if (f->requests[i])
+			e->states[n++] = &f->requests[i]->spec;
+	if (n < f->n || e->max_draft == 0)
+		return;
+	if (f->asked)
+		spec_learn_cost(e->spec, n, now - f->since, 0, e->propose_s);
+	else
+		spec_pass(e->spec, e->states, n, now - f->since);
 }
 
 /* Waits for a step under way and takes what it chose. */
@@ -488,6 +529,8 @@ static void finish(struct vb_engine *e, struct flight *f)
 		r->ending = false;
 	}
 	int rc = program_end(e->setup.program, f->wishes, f->n, take, NULL);
+	e->ended_s = clock_s();
+	learn_plain(e, f, e->ended_s);
 	for (int64_t i = 0; rc != VB_OK && i < f->n; i++)
 		if (f->requests[i])
 			mark_ending(f->requests[i], rc);
@@ -521,6 +564,7 @@ static void run_ahead(struct vb_engine *e)
 			now.requests[i]->n_ahead = 0;
 	(void)begin_ahead(e, &now, &e->flight);
 	finish(e, &now);
+	e->flight.since = e->ended_s;
 	forget(&now);
 	leave_ended(&e->flight);
 	if (e->flight.n && nobody_left(&e->flight)) {
@@ -540,14 +584,16 @@ void engine_end_flight(struct vb_engine *e)
 /* A step as planned, from begin to end. */
 static void run_planned(struct vb_engine *e, int64_t n, int64_t n_wishes)
 {
-	double start = clock_s();
+	/* On a GPU what is not run ahead waits for the host, too: from the end of the step before. */
+	double start = e->gpu && e->ended_s > 0 ? e->ended_s + e->propose_s : clock_s();
 	int rc = batch_run(e->batch, e->team, e->wishes, n_wishes, take, NULL);
 	if (rc != VB_OK)
 		fail_all(e, n, rc);
+	e->ended_s = clock_s();
 	if (e->batch->n_tokens) {
 		e->stats.steps++;
 		if (e->max_draft > 0)
-			spec_learn_cost(e->spec, e->batch->n_tokens, clock_s() - start, e->n_guesses, e->propose_s);
+			spec_learn_cost(e->spec, e->batch->n_tokens, e->ended_s - start, e->n_guesses, e->propose_s);
 	}
 	settle(e, e->viewed, n);
 }
@@ -569,5 +615,8 @@ bool engine_run_step(struct vb_engine *e)
 	if (e->flight.n)
 		run_ahead(e);
 	engine_show(e);
-	return sweep(e);
+	bool left = sweep(e);
+	if (!left)
+		e->ended_s = 0;
+	return left;
 }

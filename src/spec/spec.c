@@ -30,6 +30,8 @@
 #define PLAIN_BEHIND 4
 #define PLAIN_LEAST 2 /* so many measured, before anything is guessed */
 #define PLAIN_STEPS 128
+/* Most steps at once in which nobody is asked for guesses: a request that ends soon leaves the others with other costs. */
+#define IDLE_MOST 128
 /* What takes so many times as long as expected was held up by others on this machine. */
 #define HELD_UP 4.0
 
@@ -278,6 +280,13 @@ static bool may_try(struct spec *s, struct spec_state *state)
 	return false;
 }
 
+/* A request makes no guess in so many steps, this one among them. */
+static void rest_at_least(struct spec *s, int64_t n)
+{
+	if (n < s->idle)
+		s->idle = n;
+}
+
 /* How many guesses a request gets, of those that `left` seconds can bear to lose. */
 static int64_t wanted(struct spec *s, const struct estimate *e, struct spec_item *item, int64_t n_items, double *left)
 {
@@ -290,14 +299,22 @@ static int64_t wanted(struct spec *s, const struct estimate *e, struct spec_item
 	int64_t k = worth(e, state->chance, n_items, most);
 	bool trial = k == 0;
 	state->trial = false;
-	if (trial && !may_try(s, state))
+	if (trial && !may_try(s, state)) {
+		rest_at_least(s, s->hopeless ? s->resting : state->resting + 1);
 		return 0;
+	}
 	double each = e->extra + e->guess;
-	if (each > *left)
+	if (each > *left) {
+		/* What a step pays in may change a little. */
+		rest_at_least(s, (int64_t)((each - *left) / (MAY_LOSE * e->plain)));
 		return 0;
+	}
 	double before = s->config.method == SPEC_DRAFT ? catch_up_cost(e, item, trial, *left - each) : 0;
-	if (before < 0)
+	if (before < 0) {
+		s->idle = 0;
 		return 0;
+	}
+	s->idle = 0;
 	if (trial) {
 		k = 1;
 		state->trial = !s->hopeless; /* else it does not matter what it says */
@@ -323,11 +340,35 @@ void spec_decide(struct spec *s, struct spec_item *items, int64_t n_items)
 		s->rest = REST_LEAST;
 	if (s->resting > 0)
 		s->resting--;
+	/* Where costs are unknown, or a plain step is to be measured: as many as that takes. */
+	s->idle = !s->config.automatic || n_items == 0 ? 0 : known ? IDLE_MOST : PLAIN_BEHIND + PLAIN_LEAST;
 	for (int64_t i = 0; i < n_items; i++) {
 		struct spec_item *item = &items[i];
 		int64_t most = item->room < s->config.max_draft ? item->room : s->config.max_draft;
 		item->n_draft = !s->config.automatic ? most : known ? wanted(s, &e, item, n_items, &left) : 0;
 	}
+}
+
+int64_t spec_idle(const struct spec *s)
+{
+	return s->idle;
+}
+
+bool spec_sees_nothing(const struct spec *s, struct spec_state *state, int32_t *tokens, int64_t n_known)
+{
+	return s->config.method == SPEC_NGRAM && ngram_propose(state, tokens, n_known, 1) == 0;
+}
+
+void spec_pass(struct spec *s, struct spec_state *const *states, int64_t n_states, double step_s)
+{
+	for (int64_t i = 0; i < n_states; i++)
+		if (!s->hopeless && states[i]->resting > 0)
+			states[i]->resting--;
+	if (s->resting > 0)
+		s->resting--;
+	s->n_items = n_states;
+	s->n_behind = 0;
+	spec_learn_cost(s, n_states, step_s, 0, 0);
 }
 
 /* The draft model's guesses, and how many tokens it had to catch up with beside the last of each. */

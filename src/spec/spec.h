@@ -77,6 +77,15 @@ struct spec_item {
 /* Guesses for all items at once. Allocates nothing. */
 void spec_propose(struct spec *s, struct team *team, struct spec_item *items, int64_t n_items);
 
+/* Where the last spec_propose made no guess: for how many steps from that one on none would be made either, as long as the same
+ * requests decode. A device that can run such steps ahead of their results need not ask before each: it tells of each of
+ * them behind the first (spec_learn_cost) by spec_pass. 0: ask before each step. */
+int64_t spec_idle(const struct spec *s);
+void spec_pass(struct spec *s, struct spec_state *const *states, int64_t n_states, double step_s);
+/* Whether it can be seen from the known tokens alone that there is nothing to guess, for the asking: n-grams that were not seen
+ * before. tokens[n_known] may be written. */
+bool spec_sees_nothing(const struct spec *s, struct spec_state *state, int32_t *tokens, int64_t n_known);
+
 /* What became of a request's guesses: `taken` of n_draft were right and reached the answer. After spec_learn_cost of the
  * step. */
 void spec_learn(struct spec *s, struct spec_state *state, int64_t n_draft, int64_t taken);

@@ -43,6 +43,7 @@ struct spec {
 	/* The step that comes: requests that decode, known tokens that the draft had to catch up with. */
 	int64_t n_items, n_behind;
 	double saved; /* in the last step: seconds that a right guess saves */
+	int64_t idle; /* steps from the last decision's on in which nobody will guess: spec_idle */
 	struct draft *draft; /* SPEC_DRAFT */
 };
 

@@ -73,6 +73,19 @@ def test_prove(on_gpu, root, model):
     assert a["cases"] >= 30 and a["differences"] == 0
 
 
+@pytest.mark.parametrize("guesses", ["auto", "3"])
+@pytest.mark.parametrize("method", ["ngram", "draft"])
+def test_speculation_benchmark(on_gpu, root, method, guesses):
+    """Turns with and without guesses, which are compared; steps that guess nothing run ahead like others."""
+    draft = ["--draft-model", root / "models/demo/draft"] if method == "draft" else []
+    result = on_gpu("bench", "demo", "--speculate", method, *draft, "--draft-tokens", guesses, "--prompt", "one two one two one two",
+                    "--decode-tokens", 20, "--repeat", 1, "--batch", "1,3", "--context", 128, "--json")
+    assert result.returncode == 0, result.stderr
+    rows = json.loads(result.stdout)["results"]
+    assert len(rows) == 2 and all(row["guessing_tok_s"]["median"] > 0 for row in rows)
+    assert guesses == "auto" or method == "ngram" or all(row["proposed"] > 0 for row in rows)
+
+
 def test_memory_that_does_not_suffice(verbatim, on_gpu, build, root):
     """The GPU's memory is what counts, and the message says what to do."""
     env = {"LD_LIBRARY_PATH": str(build / "tests/fake_cuda/emulated"), "FAKE_CUDA_GPUS": "Tiny,9.0,132,232448,1090519040"}
