@@ -53,10 +53,7 @@ void program_destroy(struct program **pp)
 	if (!p)
 		return;
 	program_cuda_destroy(p);
-	for (int64_t i = 0; i < p->n_ops; i++)
-		if (p->ops[i].kind == OP_LINEAR)
-			program_linear_free(&p->ops[i]);
-	mem_free_pages(p->scratch, p->scratch_bytes);
+	program_linear_destroy(p);
 	for (int64_t i = 0; i < p->n_weights; i++) {
 		mem_free((char *)p->weights[i].spec.name);
 		mem_free_pages(p->weights[i].owned, p->weights[i].bytes);
@@ -574,10 +571,7 @@ int program_prepare(struct program *p, const int64_t *most_pages)
 		struct shared_plan *s = &p->plans[i];
 		TRY(attention_plan_create(&s->plan, &s->request, s->row, &limits));
 	}
-	p->scratch_bytes = program_linear_scratch(p);
-	p->scratch = mem_pages(p->scratch_bytes);
-	if (!p->scratch)
-		return VB_ENOMEM;
+	TRY(program_linear_allocate(p));
 	return chooser_create(p);
 }
 

@@ -165,6 +165,7 @@ struct program {
 	struct weight_provider provider; /* give NULL: none */
 	void *scratch;                   /* linears' prepared activations */
 	uint64_t scratch_bytes;
+	struct linear_queue *queues;     /* [n_threads] */
 	struct profile *profile;  /* NULL: nobody measures */
 	struct gpu *gpu;          /* NULL: runs on the CPU */
 	struct program_cuda *cuda; /* program_cuda.c, once something is on the GPU */
@@ -184,7 +185,8 @@ int program_linear_pick(struct program *p, struct op *op);
 uint64_t program_linear_scratch(const struct program *p);
 /* The canonical matrices of all parts are there: packs them, in shares like those of running. */
 int program_linear_pack(struct program *p, struct team *team, struct op *op);
-void program_linear_free(struct op *op);
+int program_linear_allocate(struct program *p);
+void program_linear_destroy(struct program *p);
 /* One linear on t tokens. */
 void program_linear_run(struct program *p, struct team *team, const struct op *op, int64_t t);
 

@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "program_internal.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 /* Below so many elements, of activations or of weights, waking the team costs more than it saves. */
@@ -99,13 +100,12 @@ uint64_t program_linear_scratch(const struct program *p)
 /* What a worker does of an operation: rows of all parts, one after another, are shared as if they were one matrix. */
 struct share {
 	const struct op *op;
-	int64_t begin, end, first;
+	int64_t begin, end, first, grain;
 	int part;
 };
 
 static struct share share_of(const struct op *op, int index, int n_workers)
 {
-	struct share s = { .op = op, .part = -1 };
 	int64_t grain = 16;
 	for (int i = 0; i < op->u.linear.op.n_parts; i++)
 		if (op->u.linear.state[i].kernel->panel > grain)
@@ -113,11 +113,12 @@ static struct share share_of(const struct op *op, int index, int n_workers)
 	/* Few rows are shared by 16, which fill a cache line of results: two workers never write to one. */
 	if (op->u.linear.n_rows < grain * n_workers)
 		grain = 16;
+	struct share s = { .op = op, .part = -1, .grain = grain };
 	team_share(op->u.linear.n_rows, grain, index, n_workers, &s.begin, &s.end);
 	return s;
 }
 
-/* The next part of which the worker has rows [*lo, *hi); false: no more. */
+/* The next part that has rows [*lo, *hi) of the share; false: no more. */
 static bool next_part(struct share *s, int64_t *lo, int64_t *hi)
 {
 	const struct linear_op *l = &s->op->u.linear.op;
@@ -170,7 +171,7 @@ int program_linear_pack(struct program *p, struct team *team, struct op *op)
 	return VB_OK;
 }
 
-void program_linear_free(struct op *op)
+static void free_packed(struct op *op)
 {
 	for (int i = 0; op->u.linear.state && i < op->u.linear.op.n_parts; i++) {
 		struct linear_state *s = &op->u.linear.state[i];
@@ -180,6 +181,15 @@ void program_linear_free(struct op *op)
 }
 
 /* ---- Running ---- */
+
+/* How far a worker's share has been taken, in pieces: by the worker itself, and at the end by others that have nothing left of their own.
+ * A CPU that is slowed down, by a neighbour or by its clock, then costs what it does less and no more. Who computes a row
+ * changes no bit of it. */
+struct linear_queue {
+	_Alignas(64) _Atomic int64_t taken;
+};
+/* Pieces of a share: small enough that the last ones end together. */
+#define PIECES 16
 
 struct linear_call {
 	const struct program *p;
@@ -209,14 +219,33 @@ static struct linear_args args_of(const struct linear_call *c, int i)
 	};
 }
 
+/* Takes pieces of a share until none is left. */
+static void run_pieces(const struct linear_call *c, const struct share *whole, struct linear_queue *q)
+{
+	int64_t rows = whole->end - whole->begin, piece = (rows + PIECES - 1) / PIECES;
+	piece = (piece + whole->grain - 1) / whole->grain * whole->grain;
+	for (;;) {
+		int64_t lo, hi, at = piece * atomic_fetch_add_explicit(&q->taken, 1, memory_order_relaxed);
+		if (at >= rows)
+			return;
+		struct share s = *whole;
+		s.begin += at;
+		s.end = s.end - s.begin < piece ? s.end : s.begin + piece;
+		while (next_part(&s, &lo, &hi)) {
+			struct linear_args a = args_of(c, s.part);
+			c->op->u.linear.state[s.part].kernel->run(&a, lo, hi);
+		}
+	}
+}
+
 static void run_share(void *context, int index, int n_workers)
 {
 	const struct linear_call *c = context;
-	struct share s = share_of(c->op, index, n_workers);
-	int64_t lo, hi;
-	while (next_part(&s, &lo, &hi)) {
-		struct linear_args a = args_of(c, s.part);
-		c->op->u.linear.state[s.part].kernel->run(&a, lo, hi);
+	for (int i = 0; i < n_workers; i++) {
+		int whose = (index + i) % n_workers;
+		struct share s = share_of(c->op, whose, n_workers);
+		if (s.begin < s.end)
+			run_pieces(c, &s, &c->p->queues[whose]);
 	}
 }
 
@@ -233,6 +262,23 @@ static void prepare_share(void *context, int index, int n_workers)
 	}
 }
 
+int program_linear_allocate(struct program *p)
+{
+	p->scratch_bytes = program_linear_scratch(p);
+	p->scratch = mem_pages(p->scratch_bytes);
+	p->queues = mem_pages((size_t)p->config.n_threads * sizeof *p->queues);
+	return p->scratch && p->queues ? VB_OK : VB_ENOMEM;
+}
+
+void program_linear_destroy(struct program *p)
+{
+	for (int64_t i = 0; i < p->n_ops; i++)
+		if (p->ops[i].kind == OP_LINEAR)
+			free_packed(&p->ops[i]);
+	mem_free_pages(p->scratch, p->scratch_bytes);
+	mem_free_pages(p->queues, (size_t)p->config.n_threads * sizeof *p->queues);
+}
+
 void program_linear_run(struct program *p, struct team *team, const struct op *op, int64_t t)
 {
 	struct linear_call c = { p, op, t };
@@ -241,5 +287,8 @@ void program_linear_run(struct program *p, struct team *team, const struct op *o
 		prepares |= op->u.linear.state[i].prepares;
 	if (prepares)
 		team_run(t * op->u.linear.op.k <= INLINE_ELEMENTS ? NULL : team, prepare_share, &c);
+	CHECK(team_size(team) <= p->config.n_threads);
+	for (int i = 0; i < team_size(team); i++)
+		atomic_store_explicit(&p->queues[i].taken, 0, memory_order_relaxed);
 	team_run(op->u.linear.n_rows * op->u.linear.op.k < INLINE_ELEMENTS ? NULL : team, run_share, &c);
 }
