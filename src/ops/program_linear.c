@@ -188,8 +188,10 @@ static void free_packed(struct op *op)
 struct linear_queue {
 	_Alignas(64) _Atomic int64_t taken;
 };
-/* Pieces of a share: small enough that the last ones end together. */
+/* Pieces of a share, small enough that the last ones end together: of few tokens, whose weights are a stream, and of many. */
 #define PIECES 16
+#define MANY_TOKENS 32
+#define MANY_PIECES 128
 
 struct linear_call {
 	const struct program *p;
@@ -222,7 +224,8 @@ static struct linear_args args_of(const struct linear_call *c, int i)
 /* Takes pieces of a share until none is left. */
 static void run_pieces(const struct linear_call *c, const struct share *whole, struct linear_queue *q)
 {
-	int64_t rows = whole->end - whole->begin, piece = (rows + PIECES - 1) / PIECES;
+	int64_t rows = whole->end - whole->begin, pieces = c->t < MANY_TOKENS ? PIECES : MANY_PIECES;
+	int64_t piece = (rows + pieces - 1) / pieces;
 	piece = (piece + whole->grain - 1) / whole->grain * whole->grain;
 	for (;;) {
 		int64_t lo, hi, at = piece * atomic_fetch_add_explicit(&q->taken, 1, memory_order_relaxed);
