@@ -23,6 +23,7 @@ enum command_bit {
 	CMD_INSPECT = 1u << 9,
 	CMD_BATCH = 1u << 10,
 	CMD_PROVE = 1u << 11,
+	CMD_QUANTIZE = 1u << 12,
 };
 
 #define MAX_STOP 64
@@ -67,6 +68,9 @@ struct settings {
 	struct {
 		int64_t m, n, k;
 	} linear;
+
+	/* quantize */
+	const char *quantize_to; /* NULL: not given */
 
 	/* tokenize, detokenize, template */
 	bool add_special, parse_special, skip_special, add_generation_prompt;

@@ -42,6 +42,9 @@ static const struct command commands[] = {
 	{ "detokenize", "MODEL [IDS]", "Token ids (1,2,3 or @FILE) to text.",
 	  "IDS come from standard input where they are - or absent.", CMD_DETOKENIZE, 1, 2, cmd_detokenize },
 	{ "template", "MODEL", "Renders the model's chat template over messages.", "", CMD_TEMPLATE, 1, 1, cmd_template },
+	{ "quantize", "MODEL OUT", "Writes a model folder anew with weights of 8 or 4 bits.",
+	  "OUT must not exist. It gets model.safetensors, config.json and the tokeniser's files, is opened like any model folder, "
+	  "and gives the same bits as --quantize does with MODEL.", CMD_QUANTIZE, 2, 2, cmd_quantize },
 	{ "inspect", "MODEL", "Shows a model's configuration, tensors and sizes.", "", CMD_INSPECT, 1, 1, cmd_inspect },
 };
 

@@ -19,6 +19,7 @@ int cmd_tokenize(struct settings *s);
 int cmd_detokenize(struct settings *s);
 int cmd_template(struct settings *s);
 int cmd_inspect(struct settings *s);
+int cmd_quantize(struct settings *s);
 
 /* From now on Ctrl-C cancels this engine's generation (the second time it ends the program); NULL: it ends the
  * program at once, with status 130. */

@@ -88,6 +88,20 @@ VB_API int vb_explain(const char *model_dir, const struct vb_options *options, c
 /* config, tensors and sizes of a model folder. */
 VB_API int vb_inspect(const char *model_dir, char **json);
 
+struct vb_quantize_spec {
+	size_t size;      /* sizeof(struct vb_quantize_spec) */
+	const char *to;   /* "q8", "q4" */
+	int threads;      /* 0: as many as may run at once */
+	/* Told how much of `total` bytes is written; false gives up (VB_ECANCELLED). May be NULL. */
+	bool (*progress)(void *user, uint64_t done, uint64_t total);
+	void *user;
+};
+
+/* Writes a model folder anew with quantised weights, to be opened at once, as options.quantize makes them: the same bits.
+ * out_dir must not exist; where anything fails it does not exist afterwards either. The answer, freed by vb_free, may be
+ * NULL: {"model", "out", "to", "bytes", "parameters", "bits_per_weight", "q8", "q4", "seconds"}. */
+VB_API int vb_quantize(const char *model_dir, const char *out_dir, const struct vb_quantize_spec *spec, char **json);
+
 struct vb_bench_spec {
 	size_t size;            /* sizeof(struct vb_bench_spec) */
 	int64_t prompt_tokens;  /* prefill length */

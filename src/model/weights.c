@@ -359,6 +359,50 @@ static void release(void *user, const struct tensor *t)
 		tensor_set_release(w->set, t);
 }
 
+/* ---- Quantising for others ---- */
+
+int weights_tensors(struct model_weights *w, const struct tensor_set **out)
+{
+	if (!w->set)
+		TRY(tensor_set_open(&w->set, w->dir));
+	*out = w->set;
+	return VB_OK;
+}
+
+/* Why `find` has nothing, where it has a reason of its own. */
+static int nothing_found(const struct model_weights *w)
+{
+	if (w->rc != VB_OK)
+		FAIL(w->rc, "%s", w->message);
+	return VB_OK;
+}
+
+int weights_quantised(struct model_weights *w, struct team *team, const struct weight_spec *spec, struct weight_matrix *out)
+{
+	const struct tensor_set *set;
+	CHECK(w->to != WEIGHTS_AS_STORED);
+	TRY(weights_tensors(w, &set));
+	w->team = team;
+	const struct tensor *t = find(w, spec->name);
+	w->team = NULL;
+	TRY(nothing_found(w));
+	struct weight_matrix dense = { .n = spec->rows, .k = spec->cols };
+	if (t) {
+		TRY(program_check_tensor(spec, t));
+		dense.type = t->type;
+		dense.data = t->data;
+	}
+	int rc = quantise(w, team, spec, t ? &dense : NULL, out);
+	if (t)
+		release(w, t);
+	return rc;
+}
+
+void weights_done(struct model_weights *w, const struct weight_spec *spec, struct weight_matrix *m)
+{
+	done(w, spec, m);
+}
+
 /* ---- Binding ---- */
 
 int weights_attach(struct model_weights *w, struct program *p)
@@ -377,17 +421,16 @@ int weights_attach(struct model_weights *w, struct program *p)
 
 int weights_bind(struct model_weights *w, struct program *p, struct team *team)
 {
-	if (!w->set)
-		TRY(tensor_set_open(&w->set, w->dir));
-	tensor_set_prefetch(w->set);
+	const struct tensor_set *set;
+	TRY(weights_tensors(w, &set));
+	tensor_set_prefetch(set);
 	w->team = team;
 	int rc = program_bind(p, team, find, release, w);
 	w->team = NULL;
 	if (rc == VB_OK)
-		return tensor_set_unchanged(w->set);
-	if (w->rc != VB_OK)
-		rc = status_fail(w->rc, __FILE__, __LINE__, "%s", w->message);
-	return status_prefix(rc, "%s", w->dir);
+		return tensor_set_unchanged(set);
+	int reason = nothing_found(w);
+	return status_prefix(reason != VB_OK ? reason : rc, "%s", w->dir);
 }
 
 void weights_words(const struct model_weights *w, char out[64])

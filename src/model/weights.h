@@ -37,6 +37,13 @@ int weights_attach(struct model_weights *w, struct program *p);
 /* Binds the program's weights by program_bind. */
 int weights_bind(struct model_weights *w, struct program *p, struct team *team);
 
+/* One matrix of the program, quantised as the wish says, for whoever keeps it elsewhere; given back with weights_done. The
+ * weights were attached to a program that has it. */
+int weights_quantised(struct model_weights *w, struct team *team, const struct weight_spec *spec, struct weight_matrix *out);
+void weights_done(struct model_weights *w, const struct weight_spec *spec, struct weight_matrix *m);
+/* The folder's tensors, opened here at the latest. */
+int weights_tensors(struct model_weights *w, const struct tensor_set **out);
+
 /* What the stored weights are, in words for people: "gptq, 4 bits"; "" where they are plain. */
 void weights_words(const struct model_weights *w, char out[64]);
 

@@ -226,6 +226,8 @@ struct program_weight_info {
 };
 int64_t program_n_weights(const struct program *p);
 void program_weight_info(const struct program *p, int64_t i, struct program_weight_info *out);
+/* Whether a tensor is what a weight is bound to: VB_EFORMAT, VB_EUNSUPPORTED, VB_ENOTFOUND (NULL), naming it. */
+int program_check_tensor(const struct weight_spec *spec, const struct tensor *t);
 /* Names of declared weights, for telling which tensors of a file are unused. */
 bool program_uses_weight(const struct program *p, const char *name);
 

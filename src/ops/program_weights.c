@@ -52,6 +52,15 @@ int weight_check(const struct weight *w, const struct tensor *t)
 	return VB_OK;
 }
 
+int program_check_tensor(const struct weight_spec *spec, const struct tensor *t)
+{
+	const struct weight w = { .spec = *spec };
+	TRY(weight_check(&w, t));
+	if ((uintptr_t)t->data % dtype_bytes(t->type) != 0)
+		FAIL(VB_EUNSUPPORTED, "misaligned data: tensor \"%s\": re-save the checkpoint", spec->name);
+	return VB_OK;
+}
+
 /* ---- Making a weight's elements ---- */
 
 /* FNV-1a: weights are drawn by name, so that their order does not matter. */
