@@ -37,6 +37,7 @@ json_t *answer_json(const struct vb_result *a, const json_t *info)
 	copy_key(o, info, "model");
 	copy_key(o, info, "device");
 	copy_key(o, info, "dtype");
+	copy_key(o, info, "weight_format");
 	json_object_set_new(o, "prompt_ids", ids_json(a->prompt_ids, a->n_prompt_ids));
 	json_object_set_new(o, "ids", ids_json(a->ids, a->n_ids));
 	json_object_set_new(o, "text", json_stringn(a->text ? a->text : "", a->text_len));

@@ -119,6 +119,7 @@ static int bench_model(struct settings *s, struct vb_engine *engine)
 	copy_key(answer, info, "model");
 	copy_key(answer, info, "device");
 	copy_key(answer, info, "dtype");
+	copy_key(answer, info, "weight_format");
 	copy_key(answer, info, "threads");
 	char engine_line[512], memory_line[512];
 	describe_engine(info, engine_line);

@@ -125,7 +125,8 @@ static void print_explanation(const json_t *answer)
 	printf("\ndevice %s%s%s%s\n", text_of(answer, "device"), why && why[0] ? " (" : "", why ? why : "",
 	       why && why[0] ? ")" : "");
 	if (json_object_get(answer, "family"))
-		printf("model  %s: %s, %s\n", text_of(answer, "model"), text_of(answer, "family"), text_of(answer, "dtype"));
+		printf("model  %s: %s, %s, weights %s\n", text_of(answer, "model"), text_of(answer, "family"),
+		       text_of(answer, "dtype"), text_of(answer, "weight_format"));
 	const json_t *layers = json_object_get(answer, "layers");
 	if (json_array_size(layers)) {
 		putchar('\n');

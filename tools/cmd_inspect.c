@@ -60,9 +60,10 @@ int cmd_inspect(struct settings *s)
 	putchar('\n');
 	print_tensors(json_object_get(answer, "tensors"));
 	char size[32];
-	printf("\n%zu tensors, %lld parameters, %s\n", json_array_size(json_object_get(answer, "tensors")),
+	const char *format = json_string_value(json_object_get(answer, "weight_format"));
+	printf("\n%zu tensors, %lld parameters, %s%s%s\n", json_array_size(json_object_get(answer, "tensors")),
 	       (long long)json_integer_value(json_object_get(answer, "parameters")),
-	       human_bytes(size, json_number_value(json_object_get(answer, "bytes"))));
+	       human_bytes(size, json_number_value(json_object_get(answer, "bytes"))), format ? ", weights " : "", format ? format : "");
 	json_decref(answer);
 	return finish_output();
 }

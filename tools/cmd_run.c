@@ -161,11 +161,14 @@ static void print_statistics(const struct run *r, const json_t *info)
 	const struct vb_result *a = &r->result;
 	const char *device = json_string_value(json_object_get(info, "device"));
 	const char *dtype = json_string_value(json_object_get(info, "dtype"));
+	const char *weights = json_string_value(json_object_get(info, "weight_format"));
 	if (r->s->engine.log_level == VB_LOG_ERROR)
 		return;
-	fprintf(stderr, "%s%zu prompt tokens (%.0f tok/s), %zu tokens made (%.1f tok/s), first after %.3f s; %s, %s, %s%s\n",
+	bool tells = weights && dtype && strcmp(weights, dtype) != 0;
+	fprintf(stderr, "%s%zu prompt tokens (%.0f tok/s), %zu tokens made (%.1f tok/s), first after %.3f s; %s, %s, %s%s%s%s\n",
 		dim(stderr), a->n_prompt_ids, a->prefill_tok_s, a->n_ids, a->decode_tok_s, a->first_token_s,
-		vb_finish_name(a->finish), device ? device : "?", dtype ? dtype : "?", plain(stderr));
+		vb_finish_name(a->finish), device ? device : "?", dtype ? dtype : "?", tells ? ", weights " : "",
+		tells ? weights : "", plain(stderr));
 	if (a->proposed_tokens)
 		fprintf(stderr, "%sspeculation: %lld guesses in %lld steps, %.0f %% right%s\n", dim(stderr),
 			(long long)a->proposed_tokens, (long long)a->draft_steps,

@@ -65,8 +65,8 @@ static const char *word(const json_t *o, const char *key)
 
 void describe_engine(const json_t *info, char out[512])
 {
-	int n = snprintf(out, 512, "%.300s: %s, %s, on %s with %lld threads, context %lld, loaded in %.2f s", word(info, "model"),
-		 word(info, "family"), word(info, "dtype"), word(info, "device"),
+	int n = snprintf(out, 512, "%.300s: %s, %s, weights %s, on %s with %lld threads, context %lld, loaded in %.2f s", word(info, "model"),
+		 word(info, "family"), word(info, "dtype"), word(info, "weight_format"), word(info, "device"),
 		 (long long)json_integer_value(json_object_get(info, "threads")),
 		 (long long)json_integer_value(json_object_get(info, "context")),
 		 json_number_value(json_object_get(info, "load_s")));

@@ -249,6 +249,9 @@ int vb_engine_info(const struct vb_engine *e, char **json)
 			      (json_int_t)s->chunk, "load_s", e->load_s, "attention", attention, "memory",
 			      memory_json(s));
 	o = with_key(o, "kv_dtype", kv_json(s));
+	char format[64];
+	weights_words(s->weights, format);
+	o = with_key(o, "weight_format", json_string(format));
 	o = with_key(o, "speculation", json_string(method_name(s->speculate)));
 	struct program_graphs g;
 	program_graphs(s->program, &g);
@@ -277,8 +280,11 @@ int vb_explain(const char *model_dir, const struct vb_options *options, const ch
 	if (model_dir) {
 		o = with_key(o, "model", path_json(model_dir));
 		o = with_key(o, "family", json_string(model_family_name(s.config)));
+		char format[64];
+		weights_words(s.weights, format);
 		o = with_key(o, "dtype", json_string(dtype_name(s.compute)));
 		o = with_key(o, "kv_dtype", kv_json(&s));
+		o = with_key(o, "weight_format", json_string(format));
 		o = with_key(o, "threads", json_integer(s.n_threads));
 		o = with_key(o, "layers", choices(s.program, NULL));
 		o = with_key(o, "memory", memory_json(&s));

@@ -34,6 +34,7 @@ struct model_weights {
 	int64_t n_known;
 	struct made *made;
 	bool provides;     /* the program asks for quantised matrices */
+	bool quantised;    /* some matrix has a canonical form that is */
 	struct team *team; /* of weights_bind, for its length */
 	int rc;            /* what went wrong in a call that can only say that nothing is there */
 	char message[512];
@@ -413,6 +414,9 @@ int weights_attach(struct model_weights *w, struct program *p)
 				      "--device cpu");
 	if (is_quantised(w))
 		TRY(look_at(w, p));
+	w->quantised = false;
+	for (int64_t i = 0; i < w->n_known; i++)
+		w->quantised |= w->known[i].stored.form.format != WEIGHT_DENSE;
 	w->provides = !on_gpu && (w->to != WEIGHTS_AS_STORED || w->n_known > 0);
 	if (w->provides)
 		program_provide(p, &(struct weight_provider){ .form = form_of, .give = give, .done = done, .user = w });
@@ -433,16 +437,28 @@ int weights_bind(struct model_weights *w, struct program *p, struct team *team)
 	return status_prefix(reason != VB_OK ? reason : rc, "%s", w->dir);
 }
 
-void weights_words(const struct model_weights *w, char out[64])
+void weights_stored_words(const struct quantization *q, char out[64])
 {
-	const struct quantization *q = &w->config->quantization;
 	out[0] = '\0';
-	if (!is_quantised(w))
-		return;
 	if (q->method == QUANT_FP8)
 		snprintf(out, 64, "fp8");
 	else if (q->method == QUANT_VERBATIM)
 		snprintf(out, 64, "q%d", q->bits);
-	else
+	else if (q->method != QUANT_NONE)
 		snprintf(out, 64, "%s, %d bits", q->name, q->bits);
+}
+
+void weights_words(const struct model_weights *w, char out[64])
+{
+	static const char *const names[] = { [WEIGHTS_TO_Q8] = "q8", [WEIGHTS_TO_Q4] = "q4" };
+	if (w->to != WEIGHTS_AS_STORED) {
+		snprintf(out, 64, "%s", names[w->to]);
+		return;
+	}
+	weights_stored_words(&w->config->quantization, out);
+	size_t n = strlen(out);
+	if (!is_quantised(w))
+		snprintf(out, 64, "%s", dtype_name(w->config->dtype));
+	else if (!w->provides || !w->quantised)
+		snprintf(out + n, 64 - n, ", as %s", dtype_name(w->compute));
 }

@@ -44,7 +44,10 @@ void weights_done(struct model_weights *w, const struct weight_spec *spec, struc
 /* The folder's tensors, opened here at the latest. */
 int weights_tensors(struct model_weights *w, const struct tensor_set **out);
 
-/* What the stored weights are, in words for people: "gptq, 4 bits"; "" where they are plain. */
+/* What stored weights are, in words for people: "gptq, 4 bits", "q4"; "" where they are plain. */
+void weights_stored_words(const struct quantization *q, char out[64]);
+/* What the program's matrices are: quantised as the wish says, as they are stored, or the type of the checkpoint. On a GPU
+ * with what they became: "awq, 4 bits, as bf16". */
 void weights_words(const struct model_weights *w, char out[64]);
 
 #endif
