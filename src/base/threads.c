@@ -22,10 +22,12 @@ struct worker {
 	struct team *team;
 	pthread_t thread;
 	int index;
+	/* The last epoch whose share of this index somebody has claimed. */
+	_Alignas(64) _Atomic uint32_t claimed;
 };
 
 struct team {
-	int n_workers;
+	int n_workers, n_threads; /* started; wanted */
 	team_fn *fn;
 	void *context;
 	struct team_time *times; /* NULL: nobody wants to know */
@@ -95,6 +97,14 @@ static void do_share(struct team *t, int index)
 		t->times[index] = (struct team_time){ began, clock_s() };
 }
 
+/* Whether the share of worker w in this epoch is the caller's to do. A worker that comes late, when later epochs have begun,
+ * finds another number there and gets nothing. */
+static bool claim(struct worker *w, uint32_t epoch)
+{
+	uint32_t before = epoch - 1;
+	return atomic_compare_exchange_strong(&w->claimed, &before, epoch);
+}
+
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
@@ -104,9 +114,11 @@ static void *worker_main(void *arg)
 		seen = wait_for_epoch(t, seen);
 		if (t->stop)
 			return NULL;
+		if (!claim(w, seen))
+			continue;
 		do_share(t, w->index);
-		uint32_t done = atomic_fetch_add(&t->n_done, 1) + 1;
-		if (done == (uint32_t)t->n_workers - 1 && atomic_load(&t->caller_sleeps))
+		atomic_fetch_add(&t->n_done, 1);
+		if (atomic_load(&t->caller_sleeps))
 			futex_wake(&t->n_done, 1);
 	}
 }
@@ -127,7 +139,8 @@ int team_create(struct team **out, int n_threads)
 	if (!t)
 		return VB_ENOMEM;
 	t->n_workers = 1;
-	t->workers = mem_calloc((size_t)n_threads, sizeof *t->workers);
+	t->n_threads = n_threads;
+	t->workers = mem_pages((size_t)n_threads * sizeof *t->workers);
 	if (!t->workers) {
 		team_destroy(&t);
 		return VB_ENOMEM;
@@ -158,7 +171,7 @@ void team_destroy(struct team **tp)
 	raise_epoch(t);
 	for (int i = 0; i < t->n_workers - 1; i++)
 		pthread_join(t->workers[i].thread, NULL);
-	mem_free(t->workers);
+	mem_free_pages(t->workers, (size_t)t->n_threads * sizeof *t->workers);
 	mem_free_pages(t, sizeof *t);
 	*tp = NULL;
 }
@@ -174,13 +187,19 @@ void team_run(struct team *t, team_fn *fn, void *context)
 		fn(context, 0, 1);
 		return;
 	}
-	uint32_t others = (uint32_t)t->n_workers - 1;
+	uint32_t others = 0;
 	t->fn = fn;
 	t->context = context;
 	atomic_store(&t->n_done, 0);
 	raise_epoch(t);
+	uint32_t epoch = atomic_load_explicit(&t->epoch, memory_order_relaxed), done;
 	do_share(t, 0);
-	uint32_t done;
+	for (int i = 1; i < t->n_workers; i++) {
+		if (claim(&t->workers[i - 1], epoch))
+			do_share(t, i);
+		else
+			others++;
+	}
 	while ((done = atomic_load_explicit(&t->n_done, memory_order_acquire)) != others) {
 		if (spin_while(&t->n_done, done))
 			continue;

@@ -5,6 +5,10 @@
  * time (a decode step starts the team hundreds of times a millisecond apart) and then sleeps on a futex, so
  * that an idle team costs nothing and a container's CPU quota is not burnt.
  *
+ * Each share of a run is claimed before it is begun. A worker that the machine has not let run by the time the caller is done
+ * with its own share finds its share taken: the caller does it, and waits for nobody who has not begun. So a run on a busy
+ * machine, or at the end of a CPU quota, takes no longer than on one thread.
+ *
  * Which worker does what must never change a result: functions split their work by index, and every item is
  * computed the same way wherever it runs.
  */
@@ -16,7 +20,8 @@
 
 struct team;
 
-/* Called once per worker, with index 0..n_workers-1. */
+/* Called once for each index 0..n_workers-1, at most one call with an index at a time. Usually they run at once, but none may
+ * wait for another to begin. */
 typedef void team_fn(void *context, int index, int n_workers);
 
 /* n_threads >= 1 (1 starts no thread). VB_ENOMEM or VB_EDEVICE where threads cannot be started. */

@@ -54,6 +54,39 @@ static void test_every_item_once(void **state)
 	check_sum(NULL, 100);
 }
 
+struct calls {
+	_Atomic int of[32], under_way[32];
+};
+
+static void count_call(void *context, int index, int n_workers)
+{
+	struct calls *c = context;
+	assert_int_equal(n_workers, 32);
+	assert_int_equal(c->under_way[index]++, 0);
+	for (volatile int i = 0; i < index * 20; i++)
+		;
+	c->under_way[index]--;
+	c->of[index]++;
+}
+
+/* More threads than may run at once: some come late, and find that their shares were done by the caller. */
+static void test_late_workers(void **state)
+{
+	(void)state;
+	enum { RUNS = 3000 };
+	struct team *t;
+	struct calls c = { 0 };
+	assert_int_equal(team_create(&t, 32), VB_OK);
+	for (int run = 1; run <= RUNS; run++) {
+		team_run(t, count_call, &c);
+		for (int i = 0; i < 32; i++)
+			assert_int_equal(c.of[i], run);
+		if (run % 100 == 0)
+			usleep(200); /* everybody falls asleep */
+	}
+	team_destroy(&t);
+}
+
 static void sleep_by_index(void *context, int index, int n_workers)
 {
 	(void)context, (void)n_workers;
@@ -96,6 +129,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_item_once),
+		cmocka_unit_test(test_late_workers),
 		cmocka_unit_test(test_times_of_a_run),
 		cmocka_unit_test(test_refusals),
 	};
