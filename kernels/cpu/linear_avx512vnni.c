@@ -386,12 +386,17 @@ static void prepare(const struct linear_args *a, int64_t t_begin, int64_t t_end)
 		prepare_of(a, t_begin, t_end, DTYPE_F32);
 }
 
+static void pack(const struct weight_matrix *w, void *packed, int64_t panel_begin, int64_t panel_end)
+{
+	groups_pack(w, packed, panel_begin, panel_end, false);
+}
+
 static int64_t scratch_bytes(const struct linear_request *r, int64_t t)
 {
 	return groups_scratch_bytes(r->k, t);
 }
 
 const struct linear_kernel linear_avx512vnni = {
-	.run = run, .refuse = linear_refuse_quantised, .panel = GROUP_ROWS, .packed_bytes = groups_packed_bytes, .pack = groups_pack,
+	.run = run, .refuse = linear_refuse_quantised, .panel = GROUP_ROWS, .packed_bytes = groups_packed_bytes, .pack = pack,
 	.scratch_bytes = scratch_bytes, .prepare = prepare,
 };

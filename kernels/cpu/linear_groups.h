@@ -51,7 +51,7 @@ static inline int64_t groups_packed_bytes(const struct linear_request *r)
 
 /* ---- Packing ---- */
 
-static inline void groups_pack_q8(const struct weight_matrix *w, int64_t n, int r, char *panel)
+static inline void groups_pack_q8(const struct weight_matrix *w, int64_t n, int r, char *panel, uint32_t flip)
 {
 	const char *row = (const char *)w->data + n * w->k;
 	for (int64_t g = 0; g < groups_of(w->k); g++, panel += GROUP_Q8_BYTES) {
@@ -63,7 +63,7 @@ static inline void groups_pack_q8(const struct weight_matrix *w, int64_t n, int 
 			unit = w->scale[n * groups_of(w->k) + g];
 		}
 		for (int s = 0; s < 8; s++) {
-			step[s] ^= 0x80808080u;
+			step[s] ^= flip;
 			memcpy(panel + s * 4 * GROUP_ROWS + 4 * r, &step[s], 4);
 		}
 		memcpy(panel + GROUP_BYTES + 2 * r, &unit, 2);
@@ -102,13 +102,15 @@ static inline void groups_pack_q4(const struct weight_matrix *w, int64_t n, int 
 	}
 }
 
-static inline void groups_pack(const struct weight_matrix *w, void *packed, int64_t begin, int64_t end)
+/* `with_sign`: bytes of q8 as they are, instead of with 128 added. */
+static inline void groups_pack(const struct weight_matrix *w, void *packed, int64_t begin, int64_t end, bool with_sign)
 {
 	const int64_t bytes = groups_panel_bytes(w->format, w->k, w->group);
 	for (int64_t p = begin; p < end; p++)
 		for (int r = 0; r < GROUP_ROWS; r++) {
 			if (w->format == WEIGHT_Q8)
-				groups_pack_q8(w, p * GROUP_ROWS + r, r, (char *)packed + p * bytes);
+				groups_pack_q8(w, p * GROUP_ROWS + r, r, (char *)packed + p * bytes,
+					       with_sign ? 0 : 0x80808080u);
 			else
 				groups_pack_q4(w, p * GROUP_ROWS + r, r, (char *)packed + p * bytes);
 		}

@@ -26,6 +26,7 @@ struct linear_form {
 	int rows, tokens;    /* of a panel, of the largest block */
 	int k_per_step;
 	int step_bytes;      /* of a panel's step: rows * k_per_step elements */
+	int steps_grain;     /* steps are filled up to a multiple of this; 0: not at all */
 };
 
 /* One register tile: a part of a panel and a block of tokens. */
@@ -61,7 +62,8 @@ static inline int64_t linear_min(int64_t a, int64_t b)
 
 static inline int64_t linear_steps(const struct linear_form *f, int64_t k)
 {
-	return (k + f->k_per_step - 1) / f->k_per_step;
+	int64_t steps = (k + f->k_per_step - 1) / f->k_per_step, grain = f->steps_grain ? f->steps_grain : 1;
+	return (steps + grain - 1) / grain * grain;
 }
 
 static inline int64_t linear_blocks(const struct linear_form *f, int64_t t)

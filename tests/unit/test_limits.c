@@ -50,16 +50,19 @@ static void test_multiplies_as_often_as_it_says(void **state)
 {
 	(void)state;
 	int n_run = 0;
-	for (int type = DTYPE_F32; type <= DTYPE_BF16; type++) {
-		const struct limits_request r = { LIMITS_MULTIPLY, (enum dtype)type };
+	static const enum dtype types[] = { DTYPE_F32, DTYPE_BF16, DTYPE_I8 };
+	for (size_t type = 0; type < sizeof types / sizeof *types; type++) {
+		const struct limits_request r = { LIMITS_MULTIPLY, types[type] };
+		bool bytes = types[type] == DTYPE_I8;
 		for (int row = 0; row < limits_set.n_rows; row++) {
 			if (registry_missing_isa(limits_set.rows[row].needs, machine_isa()) || limits_set.refuse(&r, row))
 				continue;
 			for (int64_t rounds = 0; rounds < 100; rounds += 33) {
-				struct limits_args a = { .work = LIMITS_MULTIPLY, .x = 1.5f, .w = 0.5f, .rounds = rounds };
+				struct limits_args a = { .work = LIMITS_MULTIPLY, .x = bytes ? 3 : 1.5f, .w = bytes ? 2 : 0.5f,
+							 .rounds = rounds };
 				struct limits_result result;
 				limits_kernel(row)(&a, &result);
-				assert_true(result.total == result.flops / 2 * 0.75);
+				assert_true(result.total == result.flops / 2 * (bytes ? 6 : 0.75));
 				assert_true((result.flops > 0) == (rounds > 0));
 			}
 			n_run++;
