@@ -16,6 +16,7 @@ struct made {
 	void *memory;
 	uint64_t bytes;
 	struct tensor tensor; /* where it stands for a tensor */
+	bool order;           /* of columns: kept as long as the weights, and shared */
 };
 
 /* A matrix of the program that is not stored plain. */
@@ -247,6 +248,25 @@ static int quantise(struct model_weights *w, struct team *team, const struct wei
 	return quantize_matrix(dense, out, team, spec->name, mapped ? drop_rows : NULL, &d);
 }
 
+/* An order outlives its matrix: it is that of activations too. Matrices that share activations share it, so that they are put in
+ * order once. */
+static int keep_order(struct model_weights *w, struct weight_matrix *m)
+{
+	uint64_t bytes = (uint64_t)m->k * sizeof *m->order;
+	for (const struct made *at = w->made; at; at = at->next)
+		if (at->order && at->bytes == bytes && memcmp(at->memory, m->order, bytes) == 0) {
+			m->order = at->memory;
+			return VB_OK;
+		}
+	struct made *kept = make(w, bytes);
+	if (!kept)
+		return VB_ENOMEM;
+	kept->order = true;
+	memcpy(kept->memory, m->order, bytes);
+	m->order = kept->memory;
+	return VB_OK;
+}
+
 static int give(void *user, struct team *team, const struct weight_spec *spec, const struct weight_matrix *dense,
 		struct weight_matrix *out)
 {
@@ -261,7 +281,8 @@ static int give(void *user, struct team *team, const struct weight_spec *spec, c
 		if (!m)
 			return VB_ENOMEM;
 	}
-	return stored_read(s, w->set, team, m ? m->memory : NULL, out);
+	TRY(stored_read(s, w->set, team, m ? m->memory : NULL, out));
+	return out->order ? keep_order(w, out) : VB_OK;
 }
 
 static void done(void *user, const struct weight_spec *spec, struct weight_matrix *m)

@@ -202,7 +202,7 @@ struct weight_provider {
 	/* The form in which a matrix will come, known before any is read: leaves *format WEIGHT_DENSE for a tensor's own. */
 	void (*form)(void *user, const struct weight_spec *w, enum weight_format *format, int64_t *group);
 	/* Gives the matrix in that form. `dense` is the tensor of its name as stored, or the drawn matrix, or NULL where there is
-	 * neither. What *out points to is borrowed until `done`. */
+	 * neither. What *out points to is borrowed until `done`, but for its order: that is read as long as the program lives. */
 	int (*give)(void *user, struct team *team, const struct weight_spec *w, const struct weight_matrix *dense,
 		    struct weight_matrix *out);
 	/* Told that the matrix was packed and is not read any more, but for its order; not called for one that kernels read in place.
