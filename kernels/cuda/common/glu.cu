@@ -27,7 +27,6 @@ static __device__ __forceinline__ float activate(enum glu_activation activation,
 
 extern "C" __global__ void glu_cuda(const __grid_constant__ struct glu_args a)
 {
-	kernel_begin();
 	int64_t t = blockIdx.x;
 	const float *gate = a.gate + t * a.gate_stride, *up = a.up + t * a.up_stride;
 	size_t bytes = type_bytes(a.out_type);
@@ -36,10 +35,21 @@ extern "C" __global__ void glu_cuda(const __grid_constant__ struct glu_args a)
 		      by_four(a.out, bytes, a.out_stride);
 	int64_t first = (int64_t)blockIdx.y * 8 * blockDim.x + 4 * threadIdx.x;
 	float4 x[2], y[2];
+	kernel_begin();
+	// One test of `vector` for all loads: they are on their way together.
+	if (vector) {
 #pragma unroll
-	for (int j = 0; j < 2; j++) {
-		x[j] = load4(gate, first + 4 * j * blockDim.x, a.d, vector);
-		y[j] = load4(up, first + 4 * j * blockDim.x, a.d, vector);
+		for (int j = 0; j < 2; j++) {
+			int64_t at = first + 4 * j * blockDim.x;
+			x[j] = at < a.d ? *(const float4 *)(gate + at) : make_float4(0, 0, 0, 0);
+			y[j] = at < a.d ? *(const float4 *)(up + at) : make_float4(0, 0, 0, 0);
+		}
+	} else {
+#pragma unroll
+		for (int j = 0; j < 2; j++) {
+			x[j] = load4(gate, first + 4 * j * blockDim.x, a.d, false);
+			y[j] = load4(up, first + 4 * j * blockDim.x, a.d, false);
+		}
 	}
 #pragma unroll
 	for (int j = 0; j < 2; j++) {

@@ -38,6 +38,31 @@ static __device__ __forceinline__ float4 summed(const struct row &r, int64_t at)
 	return make_float4(v.x + w.x, v.y + w.y, v.z + w.z, v.w + w.w);
 }
 
+// The values that a thread keeps: all loads are on their way before the first is waited for, which a test of `vector` or `delta`
+// between them would prevent.
+template <int WIDTH, int KEPT>
+static __device__ __forceinline__ void load_kept(float4 (&kept)[KEPT], const struct row &r, int lane)
+{
+	float4 delta[KEPT];
+	if (!r.vector || !r.delta) {
+#pragma unroll
+		for (int i = 0; i < KEPT; i++)
+			kept[i] = summed(r, 4 * (int64_t)(lane + i * WIDTH));
+		return;
+	}
+#pragma unroll
+	for (int i = 0; i < KEPT; i++) {
+		int64_t at = 4 * (int64_t)(lane + i * WIDTH);
+		bool inside = at < r.d;
+		kept[i] = inside ? *(const float4 *)(r.x + at) : make_float4(0, 0, 0, 0);
+		delta[i] = inside ? *(const float4 *)(r.delta + at) : make_float4(0, 0, 0, 0);
+	}
+#pragma unroll
+	for (int i = 0; i < KEPT; i++)
+		kept[i] = make_float4(kept[i].x + delta[i].x, kept[i].y + delta[i].y, kept[i].z + delta[i].z,
+				      kept[i].w + delta[i].w);
+}
+
 static __device__ __forceinline__ void add_squares(float4 &s, float4 v)
 {
 	s.x = fmaf(v.x, v.x, s.x);
@@ -66,17 +91,16 @@ static __device__ __forceinline__ void normalise(const struct rms_norm_args &a)
 #pragma unroll
 	for (int i = 0; i < KEPT; i++)
 		weight[i] = load4(a.weight, 4 * (int64_t)(lane + i * WIDTH), a.d, weights_vector);
-	kernel_begin();
-	if (at >= a.t * a.groups)
-		return;
 	int64_t t = (uint32_t)at / (uint32_t)a.groups, first = (int64_t)((uint32_t)at % (uint32_t)a.groups) * a.d;
 	struct row r = { a.x + t * a.x_stride + first, a.delta ? a.delta + t * a.delta_stride + first : NULL, a.weight,
 			 (char *)a.out + (size_t)(t * a.out_stride + first) * bytes, a.d,
 			 weights_vector && by_four(a.x, 4, a.x_stride) && by_four(a.delta, 4, a.delta_stride) &&
 				 by_four(a.out, bytes, a.out_stride) };
-#pragma unroll
-	for (int i = 0; i < KEPT; i++)
-		kept[i] = summed(r, 4 * (int64_t)(lane + i * WIDTH));
+	// Nor does where things are.
+	kernel_begin();
+	if (at >= a.t * a.groups)
+		return;
+	load_kept<WIDTH, KEPT>(kept, r, lane);
 #pragma unroll
 	for (int i = 0; i < KEPT; i++) {
 		add_squares(square, kept[i]);

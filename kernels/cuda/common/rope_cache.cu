@@ -28,8 +28,18 @@ static __device__ __forceinline__ void rotate(const struct head &h, const float 
 	}
 	// The first half of the rotated values ends at `half`, the second at rotary_dim.
 	int32_t i = 4 * unit;
-	float4 x = load4(h.x, i, half, h.vector), y = load4(h.x, i + half, h.rotary_dim, h.vector);
-	float4 c = load4(table, i, half, h.vector), s = load4(table, i + half, h.rotary_dim, h.vector);
+	float4 x, y, c, s;
+	if (h.vector && i < half) { // one test for all four: they are on their way together
+		x = *(const float4 *)(h.x + i);
+		y = *(const float4 *)(h.x + i + half);
+		c = *(const float4 *)(table + i);
+		s = *(const float4 *)(table + i + half);
+	} else {
+		x = load4(h.x, i, half, false);
+		y = load4(h.x, i + half, h.rotary_dim, false);
+		c = load4(table, i, half, false);
+		s = load4(table, i + half, h.rotary_dim, false);
+	}
 	float4 first = make_float4(x.x * c.x - y.x * s.x, x.y * c.y - y.y * s.y, x.z * c.z - y.z * s.z, x.w * c.w - y.w * s.w);
 	float4 second = make_float4(y.x * c.x + x.x * s.x, y.y * c.y + x.y * s.y, y.z * c.z + x.z * s.z, y.w * c.w + x.w * s.w);
 	store4_as(h.type, h.out, i, half, h.vector, first);
@@ -51,13 +61,13 @@ static __device__ __forceinline__ int64_t cached(const struct rope_cache_args &a
 
 extern "C" __global__ void rope_cache_cuda(const __grid_constant__ struct rope_cache_args a)
 {
-	kernel_begin();
 	int64_t t = blockIdx.x;
 	int32_t unit = (int32_t)(blockIdx.y * blockDim.x + threadIdx.x);
 	int32_t d = (int32_t)a.head_dim, v_d = (int32_t)a.v_head_dim, n_q = (int32_t)a.n_heads, n_kv = (int32_t)a.n_kv_heads;
 	int32_t per_head = units_of(d, a.rotary_dim), per_v = units_of(v_d, 0);
 	const float *table = a.table + t * a.rotary_dim;
 	bool rotates_by_four = a.rotary_dim % 8 == 0 && d % 4 == 0 && by_four(a.table, 4, a.rotary_dim);
+	kernel_begin();
 	if (unit < n_q * per_head) {
 		int32_t h = unit / per_head;
 		struct head q = { a.q + t * a.q_stride + (int64_t)h * d,
