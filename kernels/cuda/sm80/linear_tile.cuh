@@ -4,7 +4,7 @@
 // steps over ascending k, 16 at a time, from a zero accumulator, whatever the shape of the tile and wherever in a tile its token
 // and its weight row stand. So tiles of any shape give the same bits, and their choice (src/ops/linear_cuda.c) is about speed
 // alone. A column's sums do not depend on other columns: what lies in a tile beyond the tokens or beyond the rows is a copy of the
-// last one, and never stored.
+// last one, or zeros, and never stored.
 //
 // Weights and tokens come through a ring of STAGES slots in shared memory, DEPTH values of k each, filled by cp.async. In few-token
 // tiles the ring is what keeps the memory busy: it is as deep as bytes in flight are wanted. In many-token tiles fragments
@@ -37,6 +37,12 @@ static __device__ __forceinline__ void let_successor_begin()
 static __device__ __forceinline__ void copy_async(uint32_t shared, const void *global)
 {
 	asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(shared), "l"(global));
+}
+
+// The same, or zeros where nothing is there, which reads nothing.
+static __device__ __forceinline__ void copy_async_or_zeros(uint32_t shared, const void *global, bool there)
+{
+	asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(there ? 16 : 0));
 }
 
 static __device__ __forceinline__ void copy_async_commit()
@@ -94,8 +100,9 @@ static __device__ __forceinline__ uint4 load_eight(const void *global)
 	return v;
 }
 
-// The copies of one operand into a slot: `ROWS` rows of DEPTH values, by all threads.
-template <int ROWS, int DEPTH, int THREADS, int NEIGHBOURS, bool ALIGNED> struct tile_copy {
+// The copies of one operand into a slot: `ROWS` rows of DEPTH values, by all threads. ZEROS: rows that are not there are not read
+// from the last one, which with few tokens would be most of what comes from the L2 cache.
+template <int ROWS, int DEPTH, int THREADS, int NEIGHBOURS, bool ALIGNED, bool ZEROS> struct tile_copy {
 	static constexpr int CHUNKS = DEPTH / 8, STEP = THREADS / CHUNKS, N = (ROWS + STEP - 1) / STEP;
 	static_assert(THREADS % CHUNKS == 0 && (ROWS % STEP == 0 || N == 1), "a copy fills whole rows");
 
@@ -103,6 +110,7 @@ template <int ROWS, int DEPTH, int THREADS, int NEIGHBOURS, bool ALIGNED> struct
 	uint32_t row[N];    // bytes from there, with this thread's chunk: below 4 GiB for strides below 2^23 and 256 rows
 	uint32_t place[N];  // in a slot
 	bool takes_part;    // where STEP is more than ROWS
+	uint32_t there;     // ZEROS: bit i says that row i of this thread's is there
 
 	__device__ __forceinline__ void init(const void *base, int64_t first, int64_t end, int64_t stride, uint32_t shared)
 	{
@@ -110,8 +118,10 @@ template <int ROWS, int DEPTH, int THREADS, int NEIGHBOURS, bool ALIGNED> struct
 		int64_t last = end - 1 - first;
 		global = (const char *)base + first * stride * 2;
 		takes_part = ROWS % STEP == 0 || r < ROWS;
+		there = 0;
 #pragma unroll
 		for (int i = 0; i < N; i++, r += STEP) {
+			there |= (uint32_t)(r <= last) << i;
 			row[i] = ((uint32_t)(r < last ? r : last) * (uint32_t)stride + chunk * 8) * 2;
 			place[i] = shared + r * DEPTH * 2 + ((chunk ^ (r / NEIGHBOURS & 7)) << 4);
 		}
@@ -121,7 +131,9 @@ template <int ROWS, int DEPTH, int THREADS, int NEIGHBOURS, bool ALIGNED> struct
 	{
 		if (!inside || !takes_part)
 			return;
-		if constexpr (ALIGNED)
+		if constexpr (ALIGNED && ZEROS)
+			copy_async_or_zeros(place[i] + slot, global + row[i], there >> i & 1);
+		else if constexpr (ALIGNED)
 			copy_async(place[i] + slot, global + row[i]);
 		else
 			store_shared(place[i] + slot, load_eight(global + row[i]));
@@ -160,8 +172,8 @@ static __device__ __forceinline__ void linear_tile(const struct linear_args &a)
 	int warp_row = warp % WARPS_DOWN * WARP_ROWS, warp_token = warp / WARPS_DOWN * WARP_TOKENS;
 	int chunk_k = (int)threadIdx.x % (DEPTH / 8) * 8; // the first k that this thread copies of a slot
 
-	tile_copy<ROWS, DEPTH, THREADS, V, ALIGNED> w;
-	tile_copy<TOKENS, DEPTH, THREADS, 1, ALIGNED> x;
+	tile_copy<ROWS, DEPTH, THREADS, V, ALIGNED, false> w;
+	tile_copy<TOKENS, DEPTH, THREADS, 1, ALIGNED, TOKENS == 8> x;
 	w.init(a.w, n0, a.n, a.k, shared);
 	x.init(a.x, t0, a.t, a.x_stride, shared + ROWS * ROW_BYTES);
 
