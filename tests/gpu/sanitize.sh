@@ -1,8 +1,8 @@
 #!/bin/sh
-# Runs the GPU's kernels under compute-sanitizer's four tools, on a machine with a GPU and the CUDA toolkit: kcheck's shapes with
-# one class of inputs, sampling, three golden models, and a story as graph and eager. The last line is "N passed, N failed".
+# Runs the GPU's kernels under compute-sanitizer's four tools, on a machine with a GPU and the CUDA toolkit: kcheck's small
+# shapes, sampling, three golden models, a few tokens as graph and eager. The last line is "N passed, N failed".
 # usage: sanitize.sh DIR-OF-TESTS PROGRAM GOLDEN MODEL [TOOL...], in the environment SANITIZE_JOBS (8 at once) and
-# SANITIZE_SECONDS (600, the longest that one may take).
+# SANITIZE_SECONDS (600, the longest that one may take), SANITIZE_ONLY (a pattern for lines "tool name command").
 set -u
 tests=$1 program=$2 golden=$3 model=$4
 shift 4
@@ -13,7 +13,9 @@ trap 'rm -rf "$logs"' EXIT
 list() {
 	for tool in $tools; do
 		for op in $("$tests/kcheck" --device=cuda --list | grep -v '^ ' | tail -n +2); do
-			echo "$tool kcheck-$op $tests/kcheck --device=cuda --class=normal --watchdog=600 --op=$op"
+			for row in $("$tests/kcheck" --device=cuda --list --op="$op" | awk '$1 == "kernel" { print $2 }'); do
+				echo "$tool kcheck-$op-$row $tests/kcheck --device=cuda --small --watchdog=600 --op=$op --row=$row"
+			done
 		done
 		for case in llama-3-gqa3 gemma3-5to1 gemma2-window7; do
 			echo "$tool golden-$case $tests/golden --device=cuda $golden $case"
@@ -38,7 +40,7 @@ else
 	head -n 60 "$logs/$tool-$name"
 fi
 '
-list | xargs -P "${SANITIZE_JOBS:-8}" -L 1 sh -c "$one" one "$logs"
+list | grep -E "${SANITIZE_ONLY:-.}" | xargs -P "${SANITIZE_JOBS:-8}" -L 1 sh -c "$one" one "$logs"
 passed=$(cat "$logs"/*.verdict | grep -c '^ok')
 failed=$(cat "$logs"/*.verdict | grep -c '^FAILED')
 echo "$passed passed, $failed failed"

@@ -30,6 +30,7 @@ static const char usage[] =
 	"  --row=NAME         this kernel only\n"
 	"  --shape=TEXT       this shape only, as --list and failures print it\n"
 	"  --class=NAME       normal, zeros, outlier, denormal, cancel or ties\n"
+	"  --small            small shapes and normal inputs only: for tools that slow kernels down\n"
 	"  --seed=N           of all inputs (1)\n"
 	"  --device=NAME      cpu, or cuda: rows of the first GPU (cpu)\n"
 	"  --mask=LEVEL       scalar, avx2, avx512 or amx: as on a machine with no more than that\n"
@@ -172,7 +173,7 @@ static void blame_idle(const struct kc_op *op, const struct kc_options *o, struc
 {
 	for (int i = 0; i < op->set->n_rows; i++) {
 		struct kc_row_report *r = &p->rows[i];
-		if (o->shape || o->class || r->verdict != KC_OK || r->n_cases ||
+		if (o->shape || o->class || o->small || r->verdict != KC_OK || r->n_cases ||
 		    registry_missing_isa(op->set->rows[i].needs, o->isa))
 			continue;
 		r->verdict = KC_REFUSE;
@@ -450,6 +451,8 @@ static bool parse_options(int argc, char **argv, struct kc_options *o)
 			o->list = true;
 		else if (strcmp(argv[i], "--json") == 0)
 			o->json = true;
+		else if (strcmp(argv[i], "--small") == 0)
+			o->small = true;
 		else if (strcmp(argv[i], "--bench") == 0)
 			o->bench = true;
 		else if (strcmp(argv[i], "--self-test") == 0)

@@ -77,6 +77,7 @@ struct kc_shape {
 	int64_t t;                /* tokens */
 	int64_t dim[KC_MAX_DIMS];
 	bool unsupported;         /* outside the contract: every row must refuse */
+	bool cpu;                 /* served by rows of a CPU, and by no GPU's yet */
 	bool one_class;           /* N(0, 1) only: large */
 	bool bench;               /* timed under --bench, not tested */
 	bool gpu;                 /* (bench) on a GPU, not on a CPU */

@@ -14,7 +14,7 @@ struct kc_options {
 	uint32_t isa; /* of the machine, after --mask */
 	double watchdog_s;
 	int threads;
-	bool list, json, bench, self_test, cpu_clock, gpu;
+	bool list, json, bench, self_test, cpu_clock, gpu, small;
 	char gpu_name[256];
 	const struct kc_op *const *ops; /* NULL last */
 };

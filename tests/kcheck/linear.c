@@ -309,9 +309,10 @@ static struct kc_cost cost(const struct kc_case *c)
 
 #define SHAPE(tokens, n, k, x, w, ...) { .t = (tokens), .dim = { (n), (k), DTYPE_##x, DTYPE_##w }, __VA_ARGS__ }
 #define QUANTISED(tokens, n, k, x, form, by, ...) \
-	{ .t = (tokens), .dim = { (n), (k), DTYPE_##x, DTYPE_##x, [FORMAT] = WEIGHT_##form, [GROUP] = (by) }, __VA_ARGS__ }
+	{ .t = (tokens), .dim = { (n), (k), DTYPE_##x, DTYPE_##x, [FORMAT] = WEIGHT_##form, [GROUP] = (by) }, .cpu = true, \
+	  __VA_ARGS__ }
 #define ORDERED(tokens, n, k, x, form, by) \
-	{ .t = (tokens), .dim = { (n), (k), DTYPE_##x, DTYPE_##x, 1, WEIGHT_##form, (by), 1 } }
+	{ .t = (tokens), .dim = { (n), (k), DTYPE_##x, DTYPE_##x, 1, WEIGHT_##form, (by), 1 }, .cpu = true }
 #define BIASED(tokens, n, k, x, w) { .t = (tokens), .dim = { (n), (k), DTYPE_##x, DTYPE_##w, 1 } }
 
 /* Round the tiles (1 to 4 rows, 1 to 4 tokens, 8, 16 and 32 of k), primes, and layers of small models. */

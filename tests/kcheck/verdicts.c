@@ -383,6 +383,8 @@ static void judge_refusal(struct trial *t, const struct kc_op *op, const struct 
 	t->progress->rows[t->row].n_refused++;
 	if (!*reason)
 		fail(t, KC_REFUSE, "refuses without a reason");
+	if (op->on_gpu && s->cpu)
+		return;
 	if (registry_pick(op->set, isa, request, NULL, &p) != VB_OK)
 		fail(t, KC_REFUSE, "refuses, and no other row serves it: %s", vb_errmsg());
 	else if (p.row == t->row || registry_pick(op->set, isa, request, name, &p) != VB_EUNSUPPORTED)
@@ -450,6 +452,8 @@ static bool wanted(const struct kc_op *op, const struct kc_shape *s, enum kc_cla
 	char text[96];
 	op->describe(s, text, sizeof text);
 	if (s->bench || ((s->one_class || s->unsupported || s->t == 0) && class != KC_NORMAL))
+		return false;
+	if (o->small && (s->one_class || class != KC_NORMAL))
 		return false;
 	return (!o->shape || strcmp(o->shape, text) == 0) && (!o->class || strcmp(o->class, kc_class_name(class)) == 0);
 }
