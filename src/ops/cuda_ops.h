@@ -44,7 +44,7 @@ void glu_cuda_run(struct gpu *g, const struct glu_cuda *k, const struct glu_args
 struct linear_cuda {
 	int row;
 	int64_t sms;
-	struct gpu_kernel kernel[13]; /* function NULL: the GPU does not have the shared memory that it takes */
+	struct gpu_kernel kernel[12]; /* function NULL: the GPU does not have the shared memory that it takes */
 	bool early[12];               /* as of struct gpu_grid */
 };
 int linear_cuda_find(struct gpu *g, int row, const struct linear_request *r, struct linear_cuda *out);
