@@ -448,6 +448,8 @@ int vb_quantize(const char *model_dir, const char *out_dir, const struct vb_quan
 	TRY_TO(out, write_folder(&w, set));
 	if (json)
 		rc = answer(&w, clock_s() - start, json);
+	if (rc != VB_OK)
+		remove_out(out_dir);
 out:
 	mem_free(w.items);
 	team_destroy(&w.team);

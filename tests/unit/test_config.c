@@ -657,9 +657,56 @@ static void test_memory_runs_out(void **state)
 	free(text);
 }
 
+/* ---- Quantised weights ---- */
+
+static const struct {
+	const char *config;
+	struct quantization q;
+} quantised[] = {
+	{ "\"quant_method\":\"awq\",\"bits\":4,\"group_size\":64,\"version\":\"GEMM\",\"zero_point\":true",
+	  { .method = QUANT_AWQ, .name = "awq", .bits = 4, .group = 64 } },
+	{ "\"quant_method\":\"awq\",\"w_bit\":4,\"q_group_size\":-1", { .method = QUANT_AWQ, .name = "awq", .bits = 4 } },
+	{ "\"quant_method\":\"gptq\",\"bits\":4", { .method = QUANT_GPTQ, .name = "gptq", .bits = 4, .group = 128,
+	  .symmetric = true, .zero_less_one = true } },
+	{ "\"quant_method\":\"gptq\",\"bits\":8,\"group_size\":32,\"sym\":false,\"desc_act\":true,\"dynamic\":{\"-:.*down.*\":{}},"
+	  "\"checkpoint_format\":\"gptq_v2\"", { .method = QUANT_GPTQ, .name = "gptq", .bits = 8, .group = 32, .act_order = true } },
+	{ "\"quant_method\":\"fp8\",\"weight_block_size\":[128,64],\"fmt\":\"e4m3\"",
+	  { .method = QUANT_FP8, .name = "fp8", .block = { 128, 64 } } },
+	{ "\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"sparsity_config\":{},\"transform_config\":{},"
+	  "\"config_groups\":{\"group_0\":{\"weights\":{\"num_bits\":4,\"group_size\":128,\"strategy\":\"group\"}}}",
+	  { .method = QUANT_COMPRESSED, .name = "compressed-tensors", .bits = 4, .group = 128 } },
+	{ "\"quant_method\":\"verbatim\",\"version\":1,\"to\":\"q4\"",
+	  { .method = QUANT_VERBATIM, .name = "verbatim", .bits = 4, .group = 32 } },
+};
+
+static void test_quantised(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof quantised / sizeof *quantised; i++) {
+		char text[1024];
+		struct model_config *c;
+		int n = snprintf(text, sizeof text, "{\"model_type\":\"llama\",\"hidden_size\":64,\"intermediate_size\":48,"
+				 "\"num_hidden_layers\":6,\"num_attention_heads\":4,\"vocab_size\":300,"
+				 "\"quantization_config\":{%s}}", quantised[i].config);
+		if (model_config_parse(&c, text, (size_t)n, "config.json") != VB_OK)
+			fail_msg("row %zu: %s", i, vb_errmsg());
+		const struct quantization *q = &c->quantization, *w = &quantised[i].q;
+		assert_int_equal(q->method, w->method);
+		assert_string_equal(q->name, w->name);
+		assert_int_equal(q->bits, w->bits);
+		assert_int_equal(q->group, w->group);
+		assert_memory_equal(q->block, w->block, sizeof w->block);
+		assert_int_equal(q->symmetric, w->symmetric);
+		assert_int_equal(q->act_order, w->act_order);
+		assert_int_equal(q->zero_less_one, w->zero_less_one);
+		model_config_destroy(&c);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_quantised),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_windows),
 		cmocka_unit_test(test_rope_forms),

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define COUNTS_MALLOC 0
@@ -150,9 +151,10 @@ static uint64_t next_trial(uint64_t n)
 	return n < 150 ? n + 1 : n + 1 + n / 40;
 }
 
-static void failing_open(const char *dir)
+static void failing_open(const char *dir, const char *quantize)
 {
 	struct vb_options o = small_options();
+	o.quantize = quantize;
 	int rc;
 	uint64_t n = 1;
 	for (;; n = next_trial(n)) {
@@ -174,9 +176,67 @@ static void failing_open(const char *dir)
 static void test_failing_open(void **state)
 {
 	(void)state;
-	failing_open(golden("llama-3-gqa3"));
-	failing_open(golden("internlm2-bias"));
-	failing_open(source_path("models/demo"));
+	failing_open(golden("llama-3-gqa3"), "none");
+	failing_open(golden("internlm2-bias"), "none");
+	failing_open(source_path("models/demo"), "none");
+	failing_open(golden("llama-3-gqa3"), "q4");
+	failing_open(source_path("tests/quantized/gptq-asym-act-g64"), "none");
+	failing_open(source_path("tests/quantized/fp8-block"), "q8");
+}
+
+static void test_failing_quantize(void **state)
+{
+	(void)state;
+	struct vb_quantize_spec spec = { .size = sizeof spec, .to = "q4", .threads = 2 };
+	char dir[] = "/tmp/verbatim-memory-XXXXXX", out[64];
+	assert_non_null(mkdtemp(dir));
+	snprintf(out, sizeof out, "%s/out", dir);
+	int rc = VB_ENOMEM;
+	uint64_t n;
+	for (n = 1; rc != VB_OK; n = next_trial(n)) {
+		char *json = NULL;
+		mem_fail_at(n, false);
+		rc = vb_quantize(golden("llama-3-gqa3"), out, &spec, &json);
+		mem_fail_at(0, false);
+		vb_free(json);
+		if (rc == VB_OK)
+			break;
+		if (rc != VB_ENOMEM || !strstr(vb_errmsg(), "out of memory"))
+			fail_msg("allocation %d of quantising: %s: %s", (int)n, vb_status_name(rc), vb_errmsg());
+		assert_int_not_equal(access(out, F_OK), 0); /* of a failure nothing is left */
+	}
+	assert_true(n > 50);
+	assert_int_equal(access(out, F_OK), 0);
+	struct vb_engine *e = open_engine(out, NULL);
+	need(vb_engine_close(&e));
+	static const char *const files[] = { "model.safetensors", "config.json", "generation_config.json" };
+	for (int i = 0; i < 3; i++) {
+		char path[128];
+		snprintf(path, sizeof path, "%s/%s", out, files[i]);
+		assert_int_equal(unlink(path), 0);
+	}
+	assert_int_equal(rmdir(out), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
+static bool give_up(void *user, uint64_t done, uint64_t total)
+{
+	(void)user;
+	return done < total / 2;
+}
+
+static void test_quantize_given_up(void **state)
+{
+	(void)state;
+	struct vb_quantize_spec spec = { .size = sizeof spec, .to = "q8", .progress = give_up };
+	char dir[] = "/tmp/verbatim-memory-XXXXXX", out[64];
+	assert_non_null(mkdtemp(dir));
+	snprintf(out, sizeof out, "%s/out", dir);
+	assert_int_equal(vb_quantize(golden("llama-3-gqa3"), out, &spec, NULL), VB_ECANCELLED);
+	assert_int_equal(rmdir(dir), 0);
+	assert_int_equal(vb_quantize(golden("llama-3-gqa3"), out, NULL, NULL), VB_EINVAL);
+	spec.to = "q2";
+	assert_int_equal(vb_quantize(golden("llama-3-gqa3"), out, &spec, NULL), VB_EINVAL);
 }
 
 static void failing_explain(const char *dir)
@@ -308,6 +368,8 @@ int main(void)
 		cmocka_unit_test(test_counting),
 		cmocka_unit_test(test_steps_allocate_nothing),
 		cmocka_unit_test(test_failing_open),
+		cmocka_unit_test(test_failing_quantize),
+		cmocka_unit_test(test_quantize_given_up),
 		cmocka_unit_test(test_failing_explain),
 		cmocka_unit_test(test_failing_generate),
 #if COUNTS_MALLOC

@@ -6,9 +6,12 @@
 #include <cmocka.h>
 
 #include "base/dtype.h"
+#include "base/mem.h"
 #include "base/rng.h"
+#include "base/status.h"
 #include "kernels/ops/weight_matrix.h"
 #include "quant/quantize.h"
+#include "quant/quantize_matrix.h"
 
 #include <float.h>
 #include <math.h>
@@ -241,12 +244,52 @@ static void test_groups_apart(void **state)
 	}
 }
 
+/* A whole matrix: by any number of threads, from any type, the rows that one row at a time gives. */
+static void test_matrix(void **state)
+{
+	(void)state;
+	enum { ROWS = 37, COLS = 75 };
+	uint16_t dense[ROWS * COLS];
+	struct row r;
+	for (int64_t i = 0; i < ROWS; i++) {
+		draw(&r, COLS, 0.1f, (uint64_t)i);
+		dtype_convert(DTYPE_BF16, dense + i * COLS, DTYPE_F32, r.x, COLS);
+	}
+	const struct weight_matrix from = { .type = DTYPE_BF16, .n = ROWS, .k = COLS, .data = dense };
+	for (int f = 0; f < 2; f++) {
+		uint64_t bytes = quantize_bytes(formats[f], ROWS, COLS);
+		char *first = mem_pages(bytes), *other = mem_pages(bytes);
+		for (int n = 1; n <= 5; n++) {
+			struct team *team;
+			assert_int_equal(team_create(&team, n), VB_OK);
+			struct weight_matrix m = quantize_place(formats[f], ROWS, COLS, n == 1 ? first : other);
+			assert_int_equal(quantize_matrix(&from, &m, team, "x", NULL, NULL), VB_OK);
+			assert_memory_equal(first, n == 1 ? first : other, bytes);
+			for (int64_t i = 0; i < ROWS; i++) {
+				dtype_convert(DTYPE_F32, r.x, DTYPE_BF16, dense + i * COLS, COLS);
+				r.k = COLS;
+				quantise(&r, formats[f]);
+				for (int64_t k = 0; k < COLS; k++)
+					assert_true(weight_value(&r.m, 0, k) == weight_value(&m, i, k));
+			}
+			team_destroy(&team);
+		}
+		dense[20 * COLS + 3] = dense[30 * COLS] = 0x7f80; /* infinity: the first row that has one is named */
+		struct weight_matrix m = quantize_place(formats[f], ROWS, COLS, other);
+		assert_int_equal(quantize_matrix(&from, &m, NULL, "x.weight", NULL, NULL), VB_EFORMAT);
+		assert_non_null(strstr(vb_errmsg(), "\"x.weight\": row 20"));
+		dense[20 * COLS + 3] = dense[30 * COLS] = 0;
+		mem_free_pages(first, bytes);
+		mem_free_pages(other, bytes);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_errors),       cmocka_unit_test(test_search),  cmocka_unit_test(test_zeros),
 		cmocka_unit_test(test_constants),    cmocka_unit_test(test_smallest), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_groups_apart),
+		cmocka_unit_test(test_groups_apart), cmocka_unit_test(test_matrix),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
