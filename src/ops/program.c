@@ -509,8 +509,7 @@ void program_memory(const struct program *p, struct program_memory *out)
 {
 	*out = (struct program_memory){ 0 };
 	for (int64_t i = 0; i < p->n_weights; i++)
-		if (p->config.isa & ISA_CUDA || program_reads_canonical(p, i))
-			out->weights += weight_canonical_bytes(&p->weights[i]);
+		out->weights += program_canonical_bytes(p, i);
 	for (int64_t i = 0; i < p->n_ops; i++) {
 		const struct op *op = &p->ops[i];
 		if (op->kind != OP_LINEAR)

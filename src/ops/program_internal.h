@@ -198,10 +198,8 @@ struct weight_source {
 	float low, step; /* value = low + step * u for u of 16 bits */
 };
 int weight_check(const struct weight *w, const struct tensor *t);
-/* Whether weight i stays in its canonical form: something else than packed linears reads it. */
-bool program_reads_canonical(const struct program *p, int64_t i);
-/* Bytes of the canonical matrix or vector. */
-uint64_t weight_canonical_bytes(const struct weight *w);
+/* Bytes of weight i in its canonical form, dense or quantised, where something else than packed linears reads it; on a GPU, of all. */
+uint64_t program_canonical_bytes(const struct program *p, int64_t i);
 struct weight_source weight_drawn(const struct weight *w, uint64_t seed);
 /* Elements [first, first + n) in the type `to`, made by the team. */
 void weight_make(const struct weight_source *s, struct team *team, int64_t first, int64_t n, void *out);

@@ -132,13 +132,6 @@ static enum dtype used_type(const struct program *p, const struct weight *w, enu
 	return p->config.compute == DTYPE_F32 ? stored : p->config.compute;
 }
 
-uint64_t weight_canonical_bytes(const struct weight *w)
-{
-	if (w->matrix.format != WEIGHT_DENSE)
-		return (uint64_t)weight_bytes(&w->matrix);
-	return (uint64_t)count_of(w) * dtype_bytes(w->type);
-}
-
 static int own(struct weight *w)
 {
 	w->bytes = (uint64_t)count_of(w) * dtype_bytes(w->type);
@@ -168,10 +161,9 @@ static bool embeds(const struct program *p, int64_t weight)
 	return false;
 }
 
-bool program_reads_canonical(const struct program *p, int64_t weight)
+/* A linear's kernel has no layout of its own for it, or no linear has it at all. */
+static bool read_unpacked(const struct program *p, int64_t weight)
 {
-	if (p->weights[weight].spec.use == WEIGHT_VECTOR || embeds(p, weight))
-		return true;
 	bool packed = false;
 	for (int64_t i = 0; i < p->n_ops; i++) {
 		const struct op *op = &p->ops[i];
@@ -185,6 +177,19 @@ bool program_reads_canonical(const struct program *p, int64_t weight)
 		}
 	}
 	return !packed;
+}
+
+uint64_t program_canonical_bytes(const struct program *p, int64_t weight)
+{
+	const struct weight *w = &p->weights[weight];
+	uint64_t dense = (uint64_t)count_of(w) * dtype_bytes(w->type);
+	bool embedded = embeds(p, weight);
+	if (p->config.isa & ISA_CUDA || w->spec.use == WEIGHT_VECTOR)
+		return dense;
+	if (w->matrix.format == WEIGHT_DENSE)
+		return embedded || read_unpacked(p, weight) ? dense : 0;
+	/* An embedding stays dense beside the head that is quantised. */
+	return (embedded ? dense : 0) + (read_unpacked(p, weight) ? (uint64_t)weight_bytes(&w->matrix) : 0);
 }
 
 /* ---- Binding ---- */
