@@ -3,9 +3,9 @@
  * A tile of sums is 16 tokens x 16 rows of weights. Weights are packed as for avx512bf16 (linear_panels.h), whose panels are what the tile
  * instruction wants, with k filled up to 32; activations are blocks of tokens, tile by tile.
  *
- * Order of summation: k in chunks of 4096; in a chunk one chain of tdpbf16ps over ascending k from zero, within a step of 32 in the
- * instruction's own order; chunks added in ascending order; the bias last. An element does not depend on the others of its tile, nor
- * on the tile's shape. tdpbf16ps takes denormals as zero, inputs and results, and rounds to nearest even.
+ * Order of summation: one chain of tdpbf16ps over ascending k from zero, within a step of 32 in the instruction's own order; the bias last.
+ * A chain may rest in y and go on from there. An element does not depend on the others of its tile, nor on the tile's shape.
+ * tdpbf16ps takes denormals as zero, inputs and results, and rounds to nearest even.
  */
 #include "amx.h"
 #include "avx512.h"
@@ -16,7 +16,10 @@
 #define STEP_K 32
 /* A step of a panel: 16 pairs of k for 32 rows. */
 #define STEP_BYTES 2048
-#define CHUNK_STEPS (4096 / STEP_K)
+/* Many tokens: so many steps of a panel stay in the first-level cache while all tokens meet them, and so many panels' sums, resting in
+ * y, in the second-level cache beside that part of the activations. */
+#define PART_STEPS 16
+#define PART_PANELS 8
 
 /* How many tokens a block has: as few as fill equal blocks. The last one is filled up with zeros. */
 static inline int64_t block_tokens(int64_t t)
@@ -30,16 +33,13 @@ static inline int64_t steps_of(int64_t k)
 	return (k + STEP_K - 1) / STEP_K;
 }
 
-/* Two halves of a panel by one or two blocks of tokens: steps [begin, end), sums left in tiles 0 to 3. */
+/* Two halves of a panel by one or two blocks of tokens: adds steps to the sums in tiles 0 to 3. */
 static inline __attribute__((always_inline)) void multiply(const char *w, const char *x, const char *x2, int64_t steps, int rows)
 {
-	_tile_zero(0);
-	_tile_zero(1);
-	_tile_zero(2);
-	_tile_zero(3);
 	for (int64_t s = 0; s < steps; s++, w += STEP_BYTES, x += 64 * rows) {
-		for (int i = 0; i < STEP_BYTES; i += 64)
-			__builtin_prefetch(w + 4 * STEP_BYTES + i, 0, 2);
+		if (!x2)
+			for (int i = 0; i < STEP_BYTES; i += 64)
+				__builtin_prefetch(w + 4 * STEP_BYTES + i, 0, 2);
 		_tile_loadd(4, x, 64);
 		_tile_loadd(6, w, 128);
 		_tile_loadd(7, w + 64, 128);
@@ -54,7 +54,15 @@ static inline __attribute__((always_inline)) void multiply(const char *w, const 
 	}
 }
 
-/* Sums of a chunk, [2 blocks][2 halves][tokens][16]. */
+static inline void zero(void)
+{
+	_tile_zero(0);
+	_tile_zero(1);
+	_tile_zero(2);
+	_tile_zero(3);
+}
+
+/* Sums, [2 blocks][2 halves][tokens][16]. */
 struct sums {
 	_Alignas(64) float of[2][2][TOKENS][16];
 };
@@ -67,13 +75,15 @@ static inline void store(struct sums *s)
 	_tile_stored(3, s->of[1][1], 64);
 }
 
-/* Adds a chunk to what came before it. */
-static void add(struct sums *total, const struct sums *s)
+/* What the step of a call has in common. */
+struct shape {
+	const struct linear_args *a;
+	int64_t steps, each; /* each: tokens of a block */
+};
+
+static const char *units_of(const struct shape *p, int64_t t, int64_t step)
 {
-	float *to = &total->of[0][0][0][0];
-	const float *from = &s->of[0][0][0][0];
-	for (int i = 0; i < 4 * TOKENS * 16; i += 16)
-		_mm512_store_ps(to + i, _mm512_add_ps(_mm512_load_ps(to + i), _mm512_load_ps(from + i)));
+	return t < p->a->t ? (const char *)p->a->scratch + (t * p->steps + step * p->each) * 64 : NULL;
 }
 
 static void finish(const struct linear_args *a, int64_t n, uint32_t live, int64_t t, int64_t count, const float of[2][TOKENS][16])
@@ -88,35 +98,82 @@ static void finish(const struct linear_args *a, int64_t n, uint32_t live, int64_
 		}
 }
 
+static void finish_pair(const struct shape *p, int64_t n, uint32_t live, int64_t t, const struct sums *s)
+{
+	finish(p->a, n, live, t, linear_min(p->each, p->a->t - t), s->of[0]);
+	if (t + p->each < p->a->t)
+		finish(p->a, n, live, t + p->each, linear_min(p->each, p->a->t - t - p->each), s->of[1]);
+}
+
+/* A panel from its first step to its last, tokens from t on in pairs of blocks. */
+static void panel_whole(const struct shape *p, int64_t n, uint32_t live, int64_t t)
+{
+	const char *w = (const char *)p->a->packed + n / 32 * p->steps * STEP_BYTES;
+	struct sums sums;
+	for (; t < p->a->t; t += 2 * p->each) {
+		zero();
+		multiply(w, units_of(p, t, 0), units_of(p, t + p->each, 0), p->steps, (int)p->each);
+		store(&sums);
+		finish_pair(p, n, live, t, &sums);
+	}
+}
+
+/* Whole panels and whole pairs of blocks, whose sums fit into y: a part of k after the other, tokens up to t_end. */
+static void panels_in_parts(const struct shape *p, int64_t n_begin, int64_t n_end, int64_t t_end)
+{
+	const int64_t stride = p->a->y_stride * 4;
+	for (int64_t s = 0; s < p->steps; s += PART_STEPS) {
+		const int64_t steps = linear_min(PART_STEPS, p->steps - s);
+		for (int64_t n = n_begin; n < n_end; n += 32) {
+			const char *w = (const char *)p->a->packed + (n / 32 * p->steps + s) * STEP_BYTES;
+			for (int64_t t = 0; t < t_end; t += 2 * p->each) {
+				float *y = p->a->y + t * p->a->y_stride + n, *y2 = y + p->each * p->a->y_stride;
+				if (s) {
+					_tile_loadd(0, y, stride);
+					_tile_loadd(1, y + 16, stride);
+					_tile_loadd(2, y2, stride);
+					_tile_loadd(3, y2 + 16, stride);
+				} else {
+					zero();
+				}
+				multiply(w, units_of(p, t, s), units_of(p, t + p->each, s), steps, (int)p->each);
+				if (s + steps == p->steps && p->a->bias) {
+					struct sums sums;
+					store(&sums);
+					finish_pair(p, n, 0xffffffffu, t, &sums);
+				} else {
+					_tile_stored(0, y, stride);
+					_tile_stored(1, y + 16, stride);
+					_tile_stored(2, y2, stride);
+					_tile_stored(3, y2 + 16, stride);
+				}
+			}
+		}
+	}
+}
+
 static void run(const struct linear_args *a, int64_t n_begin, int64_t n_end)
 {
-	const int64_t steps = steps_of(a->k), each = block_tokens(a->t);
+	const struct shape p = { a, steps_of(a->k), block_tokens(a->t) };
 	struct amx_config config = { 0 };
-	struct sums total, sums;
 	if (a->t == 0)
 		return;
 	for (int i = 0; i < 6; i++)
-		amx_shape(&config, i, (int)each, 64);
+		amx_shape(&config, i, (int)p.each, 64);
 	amx_shape(&config, 6, 16, 64);
 	amx_shape(&config, 7, 16, 64);
 	amx_begin(&config);
-	for (int64_t n = n_begin / 32 * 32; n < n_end; n += 32) {
-		const char *panel = (const char *)a->packed + n / 32 * steps * STEP_BYTES;
-		const uint32_t live = linear_live(n, 32, n_begin, n_end);
-		for (int64_t t = 0; t < a->t; t += 2 * each) {
-			const char *x = (const char *)a->scratch + t * steps * 64;
-			const char *x2 = t + each < a->t ? x + each * steps * 64 : NULL;
-			for (int64_t s = 0; s < steps; s += CHUNK_STEPS) {
-				multiply(panel + s * STEP_BYTES, x + s * 64 * each, x2 ? x2 + s * 64 * each : NULL,
-					 linear_min(CHUNK_STEPS, steps - s), (int)each);
-				store(s ? &sums : &total);
-				if (s)
-					add(&total, &sums);
-			}
-			finish(a, n, live, t, linear_min(each, a->t - t), total.of[0]);
-			if (x2)
-				finish(a, n, live, t + each, linear_min(each, a->t - t - each), total.of[1]);
+	const int64_t t_parts = a->t > 2 * p.each ? a->t / (2 * p.each) * (2 * p.each) : 0;
+	for (int64_t n = n_begin / 32 * 32; n < n_end;) {
+		int64_t end = n + 32 * linear_min(PART_PANELS, (n_end - n) / 32), t = 0;
+		if (t_parts && n >= n_begin && end > n) {
+			panels_in_parts(&p, n, end, t_parts);
+			t = t_parts;
+		} else {
+			end = n + 32;
 		}
+		for (; n < end; n += 32)
+			panel_whole(&p, n, linear_live(n, 32, n_begin, n_end), t);
 	}
 	_tile_release();
 }
@@ -163,6 +220,6 @@ static void prepare(const struct linear_args *a, int64_t t_begin, int64_t t_end)
 }
 
 const struct linear_kernel linear_amxbf16 = {
-	.run = run, .refuse = refuse, .panel = 32, .packed_bytes = packed_bytes, .pack = pack,
+	.run = run, .refuse = refuse, .panel = 32, .slice = 32 * PART_PANELS, .packed_bytes = packed_bytes, .pack = pack,
 	.scratch_bytes = scratch_bytes, .prepare = prepare,
 };

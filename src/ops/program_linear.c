@@ -226,6 +226,8 @@ static void run_pieces(const struct linear_call *c, const struct share *whole, s
 {
 	int64_t rows = whole->end - whole->begin, pieces = c->t < MANY_TOKENS ? PIECES : MANY_PIECES;
 	int64_t piece = (rows + pieces - 1) / pieces;
+	if (c->t >= MANY_TOKENS && piece < c->op->u.linear.state[0].kernel->slice)
+		piece = c->op->u.linear.state[0].kernel->slice;
 	piece = (piece + whole->grain - 1) / whole->grain * whole->grain;
 	for (;;) {
 		int64_t lo, hi, at = piece * atomic_fetch_add_explicit(&q->taken, 1, memory_order_relaxed);

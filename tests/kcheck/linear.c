@@ -343,6 +343,8 @@ static const struct kc_shape shapes[] = {
 	SHAPE(1, 2048, 2048, BF16, BF16, .one_class = true),
 	SHAPE(17, 64, 2048, BF16, BF16, .one_class = true),
 	SHAPE(130, 24, 4096, BF16, BF16, .one_class = true),
+	SHAPE(64, 300, 1100, BF16, BF16, .one_class = true),
+	{ .t = 101, .dim = { 77, 1030, DTYPE_BF16, DTYPE_BF16, 1 }, .one_class = true },
 	QUANTISED_EDGES(F32, Q8, 32),
 	QUANTISED_EDGES(BF16, Q8, 32),
 	QUANTISED_EDGES(F16, Q8, 32),
