@@ -181,3 +181,29 @@ def test_attention_that_nothing_serves(on_gpu, graph, how, args, says):
     assert result.returncode == 1
     for words in [*says, "layer 0 on Emulated", f"steps of 1 to 5 tokens a sequence {how}", "--attention auto", "--device cpu"]:
         assert words in result.stderr, result.stderr
+
+
+def test_quantised_checkpoints(verbatim, on_gpu, root):
+    """They become the compute type: FP8 gives what the CPU gives, which multiplies the same numbers."""
+    ask = ("--prompt-ids", "1,5,9,20", "--max-tokens", 8, "--ignore-eos", "--logprobs", 3, "--json")
+
+    def answer(result):
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    fp8 = root / "tests/quantized/fp8-block"
+    ours, cpu = answer(on_gpu("run", fp8, *ask)), answer(verbatim("run", fp8, *ask, "--device", "cpu", "--cpu-isa", "scalar"))
+    assert ours["device"] == "cuda:0" and ours["weight_format"] == cpu["weight_format"] == "fp8, as bf16"
+    assert (ours["ids"], ours["logprobs"]) == (cpu["ids"], cpu["logprobs"])
+    gptq = answer(on_gpu("run", root / "tests/quantized/gptq-asym-act-g64", *ask))
+    assert gptq["weight_format"] == "gptq, 4 bits, as bf16" and len(gptq["ids"]) == 8
+
+
+def test_quantize_is_for_the_cpu(verbatim, on_gpu, build, demo):
+    result = on_gpu("run", demo, "Once", "--max-tokens", 1, "--quantize", "q8")
+    assert result.returncode == 1 and "cannot use --quantize on a GPU" in result.stderr
+    env = {"LD_LIBRARY_PATH": str(build / "tests/fake_cuda/emulated"), "FAKE_CUDA_GPUS": "Emulated,9.0,132,232448,4294967296"}
+    result = verbatim("run", demo, "Once", "--max-tokens", 1, "--quantize", "q8", "--json", env=env)
+    assert result.returncode == 0, result.stderr
+    a = json.loads(result.stdout)
+    assert a["device"] == "cpu" and a["weight_format"] == "q8"

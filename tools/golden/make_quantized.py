@@ -162,12 +162,15 @@ def fp8(name, w, o):
 
 
 def ct(fmt, bits, group, symmetric, **keys):
+    # int8 matrices are published for int8 activations, scaled as they come.
+    inputs = {"num_bits": 8, "type": "int", "symmetric": True, "dynamic": True, "strategy": "token",
+              "observer": None} if fmt == "int-quantized" else None
     weights = {"num_bits": bits, "type": "int", "symmetric": symmetric, "dynamic": False,
                "strategy": "group" if group > 0 else "channel",
                "group_size": group if group > 0 else None, "actorder": None, "observer": "minmax"}
     return {"quant_method": "compressed-tensors", "format": fmt, "quantization_status": "compressed",
             "ignore": ["lm_head"], "kv_cache_scheme": None, "global_compression_ratio": None,
-            "config_groups": {"group_0": {"targets": ["Linear"], "input_activations": None,
+            "config_groups": {"group_0": {"targets": ["Linear"], "input_activations": inputs,
                                           "output_activations": None, "weights": weights | keys}}}
 
 
