@@ -1,6 +1,6 @@
 /* bench_attention_gpu.c - times attention on a GPU.
  *
- *     bench_attention_gpu [ROW]
+ *     bench_attention_gpu [ROW [WHAT]]     WHAT: "decode", "prefill", ...: those shapes alone
  *
  * Each time is the median of graphs of several launches, over caches that together are larger than twice the GPU's L2 cache,
  * with 64-token pages in random order. TB/s are of keys and values that the queries see, each counted once. */
@@ -125,7 +125,8 @@ static void time_shape(struct gpu *g, const struct shape *s, int row)
 		q_begin[i + 1] = q_begin[i] + (int32_t)s->q_len;
 		kv_len[i] = (int32_t)s->keys;
 	}
-	GO(attention_cuda_plan(a, list, s->n_seqs, q_begin, kv_len));
+	bool wide = attention_cuda_wide(s->n_seqs, q_begin);
+	GO(attention_cuda_plan(a, wide, list, s->n_seqs, q_begin, kv_len));
 	void *d_list = on_gpu(g, attention_cuda_plan_bytes(a) + 16), *d_table = on_gpu(g, (size_t)n_pages * 4);
 	void *d_q_begin = on_gpu(g, (size_t)(s->n_seqs + 1) * 4), *d_kv_len = on_gpu(g, (size_t)s->n_seqs * 4);
 	gpu_upload(g, d_list, list, attention_cuda_plan_bytes(a));
@@ -149,7 +150,7 @@ static void time_shape(struct gpu *g, const struct shape *s, int row)
 					       .page_size = s->page, .window = s->window,
 					       .scale = (float)(1 / sqrt((double)s->d)), .q_type = DTYPE_BF16,
 					       .kv_type = DTYPE_BF16, .out_type = DTYPE_BF16 };
-		attention_cuda_run(g, a, d_list, &args);
+		attention_cuda_run(g, a, wide, d_list, &args);
 	}
 	GO(gpu_capture_end(g, &graph));
 	double us[GRAPHS];
@@ -197,7 +198,8 @@ int main(int argc, char **argv)
 		row--;
 	printf("%s: %s\n", gpu_facts(g)->name, attention_cuda_set.rows[row].name);
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-		time_shape(g, &shapes[i], row);
+		if (argc < 3 || strcmp(argv[2], shapes[i].what) == 0)
+			time_shape(g, &shapes[i], row);
 	gpu_close(&g);
 	return 0;
 }

@@ -3,7 +3,8 @@
  * The unit is a ticket: a block of rows of one sequence, with one KV head. A row is a query token in one of the KV head's
  * g query heads: row r of a sequence is its query token r / g, head kv_head * g + r % g. Ticket t is block t / n_kv_heads,
  * KV head t % n_kv_heads. Tickets stand in one line, each with its pieces of keys (attention_piece_begin) in ascending
- * order, and every worker (a persistent thread block) is given one contiguous range of that line, cut at piece borders.
+ * order, and every worker (a persistent thread block) is given one contiguous range of that line, cut at piece borders. Where
+ * blocks are wide the line's order is the host's choice (attention_sm80_args.line), else it is that of their numbers.
  *
  * So a ticket may be shared by several workers, its parts. The first part folds its pieces and leaves one state; the
  * others leave a state a piece; whoever is last to arrive folds them in ascending order. Where a ticket is cut never
@@ -24,14 +25,15 @@ struct attention_block {
 	int32_t unused;
 };
 
-/* Tickets first..last (none where last < first): of the first one the pieces from first_piece on, of the last one those
+/* Places first..last of the line (none where last < first): of the first one the pieces from first_piece on, of the last one those
  * below last_piece. 64 bytes, aligned to 16. */
 struct attention_worker {
 	int32_t first, last;
 	int32_t first_piece, last_piece;
 	int32_t first_split, last_split; /* the split that ticket is shared by, -1: it is not shared */
-	int32_t unused[2];
-	struct attention_block block; /* of the first ticket: a copy, one look-up less to begin with */
+	int32_t ticket;               /* the first one's number, */
+	int32_t unused;
+	struct attention_block block; /* and its block: copies, look-ups less to begin with */
 };
 
 /* A ticket that several workers share. */
@@ -56,7 +58,10 @@ struct attention_sm80_args {
 	const struct attention_worker *workers;
 	const struct attention_split *splits;
 	const struct attention_block *blocks;
+	const int32_t *line; /* the tickets' numbers in the order of the line; NULL: 0, 1, 2, ... */
 	float *states;
+	float *parked; /* a wide kernel's: room for each thread's state of the pieces so far, */
+	int32_t n_parked; /* of which so many parts of 16 bytes are in shared memory instead */
 	int32_t *arrived; /* [splits]: parts that are done; back at 0 behind each launch */
 	int32_t n_stages; /* tiles of keys that shared memory holds */
 };

@@ -238,6 +238,7 @@ int gpu_bench_linear(struct gpu_bench *b, int64_t m, int64_t n, int64_t k, enum 
 struct attention_runs {
 	struct attention_cuda *kernel;
 	struct attention_args args;
+	bool wide;
 	void *block;
 	char *k, *v;
 	size_t k_bytes, v_bytes;
@@ -250,7 +251,7 @@ static void enqueue_attention(struct gpu_bench *b, void *context, int i)
 	size_t copy = (size_t)(i % r->n_copies);
 	r->args.k_cache = r->k + copy * r->k_bytes;
 	r->args.v_cache = r->v + copy * r->v_bytes;
-	attention_cuda_run(b->gpu, r->kernel, r->block, &r->args);
+	attention_cuda_run(b->gpu, r->kernel, r->wide, r->block, &r->args);
 }
 
 /* The step's arrays: sequences of one length, pages anywhere. */
@@ -279,7 +280,8 @@ static int put_step(struct gpu_bench *b, const struct vb_bench_attention_spec *s
 	TRY_TO(out, take(b, &device_table, (size_t)n_pages * sizeof *table));
 	TRY_TO(out, take(b, &device_lengths, ((size_t)s->batch * 2 + 1) * sizeof *lengths));
 	TRY_TO(out, take(b, &r->block, block_bytes));
-	TRY_TO(out, attention_cuda_plan(r->kernel, block, s->batch, q_begin, kv_len));
+	r->wide = attention_cuda_wide(s->batch, q_begin);
+	TRY_TO(out, attention_cuda_plan(r->kernel, r->wide, block, s->batch, q_begin, kv_len));
 	gpu_upload(b->gpu, device_table, table, (size_t)n_pages * sizeof *table);
 	gpu_upload(b->gpu, device_lengths, lengths, ((size_t)s->batch * 2 + 1) * sizeof *lengths);
 	gpu_upload(b->gpu, r->block, block, block_bytes);

@@ -12,6 +12,7 @@
 #include "kernels/ops/attention.h"
 #include "ops/attention_plan.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,10 +30,14 @@ uint64_t attention_cuda_bytes_for(const struct hw_gpu *gpu, int row, const struc
 
 /* Bytes of the list, aligned to 16 in both memories: its capacity; all of it is uploaded. */
 size_t attention_cuda_plan_bytes(const struct attention_cuda *a);
+/* Whether a step is better run wide, in blocks of twice as many rows: where a sequence has as many query tokens as prompts
+ * have. It changes no bit; what has no wide kernel runs as ever. */
+bool attention_cuda_wide(int64_t n_seqs, const int32_t *q_begin);
+
 /* Writes the list of a step with n_seqs sequences: sequence s has the query tokens q_begin[s]..q_begin[s+1] and kv_len[s]
  * keys, those of its query tokens included. VB_ELIMIT or VB_EINVAL with a message where that does not fit the limits.
- * Allocates nothing. */
-int attention_cuda_plan(const struct attention_cuda *a, void *host_list, int64_t n_seqs, const int32_t *q_begin,
+ * `wide` must be what attention_cuda_run is told. Allocates nothing. */
+int attention_cuda_plan(const struct attention_cuda *a, bool wide, void *host_list, int64_t n_seqs, const int32_t *q_begin,
 			const int32_t *kv_len);
 
 /* Enqueues one layer, which may begin before the kernel in front of it has ended: list and page table must have been
@@ -40,7 +45,7 @@ int attention_cuda_plan(const struct attention_cuda *a, void *host_list, int64_t
  * pointers of `args` are to the GPU's memory, q and the caches aligned to 16 bytes, q_stride a multiple of 8. args->n_seqs
  * may be the capacity: sequences beyond the step's must have no query tokens (q_begin goes on with the same value). kv_len
  * and q_begin are those of the list. */
-void attention_cuda_run(struct gpu *g, const struct attention_cuda *a, const void *device_list,
+void attention_cuda_run(struct gpu *g, const struct attention_cuda *a, bool wide, const void *device_list,
 			const struct attention_args *args);
 
 #endif

@@ -6,6 +6,9 @@
 #define TICKET_COST 2
 /* A range may be longer or shorter than its share by this part of it, if a ticket then stays whole. */
 #define SLACK 16
+/* Tickets of wide blocks stay whole if the busiest worker then has at most this part more than its share: what is cut
+ * writes and reads states. */
+#define WHOLE_SLACK 12
 /* Ceiling for the states of shared tickets. */
 #define MAX_STATE_BYTES ((int64_t)96 << 20)
 
@@ -44,6 +47,8 @@ void attention_ranges_init(struct attention_ranges *r)
 	r->splits_at = take(&used, r->max_splits, sizeof(struct attention_split));
 	/* One more than there can be: kernels look at the one behind the last before they know that it is none. */
 	r->blocks_at = take(&used, r->max_blocks + 1, sizeof(struct attention_block));
+	/* In front of the tickets' numbers, their blocks by cost: the host's own. */
+	r->line_at = take(&used, r->wide ? r->max_blocks * (r->n_kv_heads + 1) : 0, sizeof(int32_t));
 	r->bytes = used;
 }
 
@@ -81,6 +86,12 @@ static int64_t tiles_between(int64_t key_begin, int64_t key_end)
 	return (key_end + ATTENTION_TILE - 1) / ATTENTION_TILE - key_begin / ATTENTION_TILE;
 }
 
+/* Of one of its tickets. */
+static int64_t cost_of(const struct attention_block *b)
+{
+	return TICKET_COST + tiles_between(b->key_begin, b->key_end);
+}
+
 /* Tiles of the block's keys that are in the pieces begin..end. */
 static int64_t tiles_of(const struct attention_block *b, int64_t begin, int64_t end)
 {
@@ -109,7 +120,7 @@ static int64_t write_blocks(const struct attention_ranges *r, struct attention_b
 				b->key_begin = (int32_t)key_begin;
 				b->key_end = (int32_t)key_end;
 			}
-			*cost += (TICKET_COST + tiles_between(b->key_begin, b->key_end)) * r->n_kv_heads;
+			*cost += cost_of(b) * r->n_kv_heads;
 		}
 	}
 	return n;
@@ -134,7 +145,7 @@ static void enter_ticket(struct place *p, const struct attention_block *blocks)
 		return;
 	p->block = &blocks[p->ticket / p->r->n_kv_heads];
 	attention_block_pieces(p->block, &p->piece, &p->piece_end);
-	p->rest = TICKET_COST + tiles_of(p->block, p->piece, p->piece_end);
+	p->rest = cost_of(p->block);
 	p->split = -1;
 }
 
@@ -181,8 +192,10 @@ static int64_t fill_worker(struct place *p, const struct attention_block *blocks
 	int64_t load = 0, slack = share / SLACK;
 	*w = (struct attention_worker){ .first = (int32_t)p->ticket, .last = (int32_t)p->ticket - 1,
 					.first_piece = (int32_t)p->piece, .first_split = -1, .last_split = -1 };
-	if (p->ticket < p->n_tickets)
+	if (p->ticket < p->n_tickets) {
+		w->ticket = (int32_t)p->ticket;
 		w->block = *p->block;
+	}
 	while (p->ticket < p->n_tickets && (all || load < share - slack)) {
 		int64_t cost, n = pieces_for(p, share - load, &cost);
 		bool begun = w->last >= w->first;
@@ -210,6 +223,74 @@ static int64_t fill_worker(struct place *p, const struct attention_block *blocks
 	return load;
 }
 
+/* ---- Whole tickets ---- */
+
+/* Lets entry i of a heap of n blocks, the cheapest at its top, sink to its place. */
+static void sink(int32_t *heap, int64_t n, int64_t i, const struct attention_block *blocks)
+{
+	int32_t block = heap[i];
+	int64_t cost = cost_of(&blocks[block]);
+	for (int64_t child; (child = 2 * i + 1) < n; i = child) {
+		if (child + 1 < n && cost_of(&blocks[heap[child + 1]]) < cost_of(&blocks[heap[child]]))
+			child++;
+		if (cost <= cost_of(&blocks[heap[child]]))
+			break;
+		heap[i] = heap[child];
+	}
+	heap[i] = block;
+}
+
+/* Blocks, the dearest first. */
+static void sort_blocks(int32_t *order, int64_t n, const struct attention_block *blocks)
+{
+	for (int64_t i = 0; i < n; i++)
+		order[i] = (int32_t)i;
+	for (int64_t i = n / 2; i-- > 0;)
+		sink(order, n, i, blocks);
+	for (int64_t end = n; end-- > 1;) {
+		int32_t cheapest = order[0];
+		order[0] = order[end];
+		order[end] = cheapest;
+		sink(order, end, 0, blocks);
+	}
+}
+
+/* The ticket that worker w gets in a round, -1 if none is left for it: the dearest first, to and fro over the workers. */
+static int64_t dealt(const struct attention_ranges *r, int64_t n_tickets, int64_t w, int64_t round)
+{
+	int64_t i = round * r->n_workers + (round % 2 ? r->n_workers - 1 - w : w);
+	return i < n_tickets ? i : -1;
+}
+
+/* Gives every worker whole tickets. False, with nothing written that matters, where some would get too much. */
+static bool deal_tickets(const struct attention_ranges *r, unsigned char *base, int64_t n_blocks, int64_t all_cost)
+{
+	struct attention_worker *workers = (struct attention_worker *)(void *)(base + r->workers_at);
+	const struct attention_block *blocks = (const struct attention_block *)(const void *)(base + r->blocks_at);
+	int32_t *order = (int32_t *)(void *)(base + r->line_at), *line = order + r->max_blocks;
+	int64_t n_tickets = n_blocks * r->n_kv_heads, n = 0;
+	int64_t share = all_cost / r->n_workers;
+	if (n_tickets < r->n_workers)
+		return false;
+	sort_blocks(order, n_blocks, blocks);
+	for (int64_t w = 0; w < r->n_workers; w++) {
+		int64_t load = 0, i;
+		workers[w] = (struct attention_worker){ .first = (int32_t)n, .last_piece = INT32_MAX, .first_split = -1,
+							.last_split = -1 };
+		for (int64_t round = 0; (i = dealt(r, n_tickets, w, round)) >= 0; round++) {
+			int32_t block = order[i / r->n_kv_heads];
+			line[n++] = (int32_t)(block * r->n_kv_heads + i % r->n_kv_heads);
+			load += cost_of(&blocks[block]);
+		}
+		if (load > share + share / WHOLE_SLACK)
+			return false;
+		workers[w].last = (int32_t)n - 1;
+		workers[w].ticket = line[workers[w].first];
+		workers[w].block = blocks[workers[w].ticket / r->n_kv_heads];
+	}
+	return true;
+}
+
 int attention_ranges_write(const struct attention_ranges *r, void *list, int64_t n_seqs, const int32_t *q_begin,
 			   const int32_t *kv_len)
 {
@@ -219,6 +300,13 @@ int attention_ranges_write(const struct attention_ranges *r, void *list, int64_t
 	int64_t left = 0;
 	TRY(attention_ranges_check(r, n_seqs, q_begin, kv_len));
 	int64_t n_blocks = write_blocks(r, blocks, n_seqs, q_begin, kv_len, &left);
+	if (r->wide && deal_tickets(r, base, n_blocks, left))
+		return VB_OK;
+	if (r->wide) {
+		int32_t *line = (int32_t *)(void *)(base + r->line_at) + r->max_blocks;
+		for (int64_t t = 0; t < n_blocks * r->n_kv_heads; t++)
+			line[t] = (int32_t)t;
+	}
 	struct place p = { .r = r, .n_tickets = n_blocks * r->n_kv_heads,
 			   .splits = (struct attention_split *)(void *)(base + r->splits_at) };
 	enter_ticket(&p, blocks);

@@ -4,7 +4,7 @@
  * (kernels/ops/attention_list.h) that the caller uploads. Pure host code, without a GPU.
  *
  * Invariants. (1) The workers' ranges cover every (ticket, piece with a visible key) exactly once, and every ticket at
- * least once, also one that sees no key. (2) A ticket's parts are given to workers in ascending order. (3) Memory
+ * least once, also one that sees no key; a line is a permutation of them. (2) A ticket's parts are given to workers in ascending order. (3) Memory
  * bounds how much may be shared, not what can be computed: where no room for states is left, tickets stay whole.
  */
 #ifndef OPS_ATTENTION_RANGES_H
@@ -12,6 +12,7 @@
 
 #include "kernels/ops/attention_list.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,10 +24,11 @@ struct attention_ranges {
 	int64_t max_q_len;
 	int64_t n_workers;
 	int64_t block_rows; /* rows a block has at most */
+	bool wide;          /* the tickets' order in the line is chosen, so that they stay whole where they are many */
 	int64_t head_dim;   /* values of a row's state */
 	/* Found by attention_ranges_init. */
 	int64_t max_blocks, max_splits, max_state_floats;
-	size_t workers_at, splits_at, blocks_at, bytes; /* the list: where its arrays begin, in bytes, and its size */
+	size_t workers_at, splits_at, blocks_at, line_at, bytes; /* the list: where its arrays begin, in bytes, and its size */
 };
 
 /* Sizes the list. */

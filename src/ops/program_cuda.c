@@ -383,7 +383,7 @@ static void launch_attention(const struct program *p, const struct op *op)
 		.page_size = p->config.page_size, .window = cache->spec.window, .scale = o->scale, .softcap = o->softcap,
 		.q_type = p->config.compute, .kv_type = p->config.compute, .out_type = p->config.compute,
 	};
-	attention_cuda_run(p->gpu, c->plans[plan], block(p, c->at.plan[plan]), &a);
+	attention_cuda_run(p->gpu, c->plans[plan], c->wide, block(p, c->at.plan[plan]), &a);
 }
 
 static void launch_op(const struct program *p, int64_t i, int64_t t)
@@ -573,7 +573,7 @@ static int put_step(struct program *p, const struct step *s, int64_t t)
 		q_begin[i] = q_begin[s->n_seqs];
 	memcpy(host(p, l->kv_len), s->kv_len, (size_t)s->n_seqs * sizeof *s->kv_len);
 	for (int64_t i = 0; i < p->n_plans; i++)
-		TRY(attention_cuda_plan(p->cuda->plans[i], host(p, l->plan[i]), s->n_seqs, s->q_begin, s->kv_len));
+		TRY(attention_cuda_plan(p->cuda->plans[i], p->cuda->wide, host(p, l->plan[i]), s->n_seqs, s->q_begin, s->kv_len));
 	return VB_OK;
 }
 
@@ -696,12 +696,13 @@ static int enqueue_step(struct program *p, const struct step *s, const struct sa
 {
 	struct program_cuda *c = p->cuda;
 	int64_t t = launched_for(p, s->n_tokens);
-	TRY(put_step(p, s, t));
 	*count = put_wishes(p, wishes, n);
 	int64_t rows = *count ? launched_for(p, *count) : 0;
+	int64_t graph = t == rows && t <= most_rounded(p) ? index_of_bucket(t) : c->n_graphs;
+	c->wide = graph >= c->n_graphs && attention_cuda_wide(s->n_seqs, s->q_begin);
+	TRY(put_step(p, s, t));
 	put_tables(p, s);
 	upload_block(p);
-	int64_t graph = t == rows && t <= most_rounded(p) ? index_of_bucket(t) : c->n_graphs;
 	if (graph < c->n_graphs) {
 		gpu_graph_launch(p->gpu, c->graphs[graph]);
 	} else {
@@ -756,6 +757,7 @@ int program_cuda_step(struct program *p, const struct step *s, const struct samp
 int program_cuda_layers(struct program *p, const struct step *s)
 {
 	int64_t t = launched_for(p, s->n_tokens);
+	p->cuda->wide = attention_cuda_wide(s->n_seqs, s->q_begin);
 	TRY(put_step(p, s, t));
 	put_tables(p, s);
 	upload_block(p);

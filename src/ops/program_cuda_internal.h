@@ -46,6 +46,7 @@ struct program_cuda {
 	unsigned char *device, *host[2];
 	int turn;         /* whose turn the host's blocks and results are */
 	int n_under_way;  /* steps begun and not ended */
+	bool wide;        /* how attention runs in the step that is being put; graphs are captured without */
 	struct gpu_event *started[2], *chosen[2]; /* a step's launches begin; its results are on the host */
 	double busy_ms; /* between the two, of all steps so far */
 	struct take_ids_cuda take_ids;

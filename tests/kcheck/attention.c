@@ -539,6 +539,7 @@ static void call(const struct kc_case *c, int row, int64_t begin, int64_t end)
 
 struct on_gpu {
 	struct attention_cuda *attention;
+	bool wide;
 	void *list;
 	int32_t *q_begin, *kv_len;
 };
@@ -579,7 +580,8 @@ static int gpu_find(struct kc_case *c, struct gpu *g, int row, const void *reque
 	size_t bytes = attention_cuda_plan_bytes(x->attention);
 	void *host = mem_pages(bytes + 1);
 	CHECK(host);
-	rc = attention_cuda_plan(x->attention, host, o->n_entries, o->q_begin, o->kv_len);
+	x->wide = attention_cuda_wide(o->n_entries, o->q_begin);
+	rc = attention_cuda_plan(x->attention, x->wide, host, o->n_entries, o->q_begin, o->kv_len);
 	if (rc == VB_OK)
 		rc = upload(g, &list, host, bytes);
 	mem_free_pages(host, bytes + 1);
@@ -596,7 +598,7 @@ static void gpu_run(const struct kc_case *c, struct gpu *g)
 {
 	const struct on_gpu *x = c->gpu_own;
 	struct attention_args a = args_of(c, x->q_begin, x->kv_len);
-	attention_cuda_run(g, x->attention, x->list, &a);
+	attention_cuda_run(g, x->attention, x->wide, x->list, &a);
 }
 
 static struct kc_cost cost(const struct kc_case *c)

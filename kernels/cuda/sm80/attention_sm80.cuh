@@ -4,14 +4,20 @@
 // and values stream through a ring in shared memory, n_stages deep, that does not stop between pieces or tickets: while a
 // ticket's result is written, keys of the next one are under way. One barrier a tile.
 //
-// The warps of a block are arranged as ROW_WARPS x (4 or 8 / ROW_WARPS): a warp has 16 rows and a share of the values' columns.
-// It computes the scores of its rows with all 64 keys, so that warps exchange nothing: few rows cost the same
+// The warps of a block are arranged as ROW_WARPS x (4 or 8 / ROW_WARPS): a warp has M times 16 rows and a share of the values'
+// columns. It computes the scores of its rows with all 64 keys, so that warps exchange nothing: few rows cost the same
 // multiplications several times over, which is free where memory is what one waits for. How many row warps there are
 // follows from a ticket's rows, and changes no bit: a row's sums are made by the same instructions in the same order.
 //
-// THE ORDER. A score: mma.sync m16n8k16 over the head's dimensions, ascending, in float32. Then in units of log2: x = score *
-// scale (or cap * tanh), and for a tile of 64 keys m' = max(m, x), p = 2^(x - m') rounded to the cache's type, o = o * 2^(m - m')
-// + p v by mma.sync over 4 times 16 keys, ascending; l likewise, as a column of values that are all 1: what is summed is
+// There are two kernels a head size. One has blocks of up to 64 rows, for steps that decode and verify. The wide one has blocks of
+// 128 rows for prompts, 32 a warp, so that a matrix of keys or values loaded from shared memory is used twice; its
+// registers hold one state only, and what earlier pieces gave waits in memory meanwhile (attention_sm80_wide.cuh).
+//
+// THE ORDER. A score: s, mma.sync m16n8k16 over the head's dimensions, ascending, in float32; x = s * scale, or cap * tanh, is in
+// units of log2. A state is (m, l, o), m a row's reference: for a tile of 64 keys, t = the largest x of the tile; where t > m + 8,
+// o and l are multiplied by 2^(m - t), and m = t. (Most tiles change nothing: p stays below 256, which costs no precision.) Then
+// p = 2^(x - m), with x - m as one fused multiply-add where there is no cap, rounded to the cache's type, and o = o + p v
+// by mma.sync over 4 times 16 keys, ascending; l likewise, as a column of values that are all 1: what is summed is
 // what is multiplied. Pieces begin with an empty state, and are folded in ascending order by fold().
 // A key that a row does not see has x = -inf, so p = 0; values that nobody sees are zeros in shared memory, never read.
 #ifndef CUDA_ATTENTION_SM80_CUH
@@ -25,6 +31,8 @@ constexpr int TILE = ATTENTION_TILE;
 // Smallest page, and the keys that one entry of the page table is looked up for.
 constexpr int PAGE_MIN = 8;
 constexpr float LOG2E = 1.4426950408889634f, LN2 = 0.6931471805599453f;
+// How far, in units of log2, a tile's largest score may be above the reference before the reference is raised.
+constexpr float HEADROOM = 8.0f;
 
 // ---- Instructions ----
 
@@ -42,6 +50,12 @@ __device__ __forceinline__ void copy_async(uint32_t to, const void *from, bool w
 __device__ __forceinline__ void copy_commit()
 {
 	asm volatile("cp.async.commit_group;");
+}
+
+// 16 bytes.
+__device__ __forceinline__ void copy_async(uint32_t to, const void *from)
+{
+	asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(to), "l"(from));
 }
 
 // Waits until at most n groups of this thread's copies are under way.
@@ -93,6 +107,23 @@ __device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], 
 			     "{%8, %9}, {%0, %1, %2, %3};"
 			     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
 			     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// The same, added to zeros.
+template <bool F16>
+__device__ __forceinline__ void multiply_first(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
+{
+	const float z = 0.0f;
+	if (F16)
+		asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+			     "{%8, %9}, {%10, %10, %10, %10};"
+			     : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3])
+			     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(z));
+	else
+		asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+			     "{%8, %9}, {%10, %10, %10, %10};"
+			     : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3])
+			     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(z));
 }
 
 // Two values, rounded to nearest even; the first one in the low half.
@@ -216,16 +247,16 @@ struct range {
 	int first, last, first_piece, last_piece, first_split, last_split;
 };
 
-__device__ __forceinline__ const struct attention_block *block_of(const struct attention_sm80_args &s, int t)
+__device__ __forceinline__ const struct attention_block *block_of(const struct attention_sm80_args &s, int ticket)
 {
-	return &s.blocks[t / (int)s.a.n_kv_heads];
+	return &s.blocks[ticket / (int)s.a.n_kv_heads];
 }
 
-__device__ __forceinline__ void get_ticket(const struct attention_sm80_args &s, const struct range &w, int t,
+__device__ __forceinline__ void get_ticket(const struct attention_sm80_args &s, const struct range &w, int t, int ticket,
 					   const struct attention_block &b, struct ticket *out)
 {
 	out->b = b;
-	out->kv_head = t % (int)s.a.n_kv_heads;
+	out->kv_head = ticket % (int)s.a.n_kv_heads;
 	bool any = out->b.key_begin < out->b.key_end;
 	out->first_piece = any ? (int)attention_piece_of(out->b.key_begin) : 0;
 	out->last_piece = any ? (int)attention_piece_of(out->b.key_end - 1) + 1 : 0;
@@ -281,11 +312,15 @@ struct fetch {
 	// Goes to the first ticket from t on that has keys; b is the block of t.
 	__device__ __forceinline__ void enter(const struct attention_sm80_args &s, const struct range &w, struct attention_block b)
 	{
-		for (; t <= w.last; b = load_block(block_of(s, ++t))) {
+		for (;;) {
 			struct ticket k;
-			get_ticket(s, w, t, b, &k);
-			if (k.tile_begin == k.tile_end)
+			get_ticket(s, w, t, t, b, &k);
+			if (k.tile_begin == k.tile_end) {
+				if (++t > w.last)
+					return;
+				b = load_block(block_of(s, t));
 				continue;
+			}
 			tile = k.tile_begin, tile_end = k.tile_end;
 			key_begin = k.b.key_begin, key_end = k.b.key_end;
 			seq = k.b.seq, kv_head = k.kv_head;
@@ -304,23 +339,37 @@ struct fetch {
 			uint32_t to = ring + slot * shape<D>::STAGE_BYTES;
 			int row0 = threadIdx.x / C, chunk = threadIdx.x % C, group0 = tile % (WINDOW / TILE) * (TILE / PAGE_MIN);
 			int page_size = (int)s.a.page_size, d = (int)s.a.head_dim;
-			int heads = (int)s.a.n_kv_heads;
-			bool inside = chunk * 8 < d;
+			int heads = (int)s.a.n_kv_heads, first = tile * TILE;
+			if (page_size >= TILE && d == D && first >= key_begin && first + TILE <= key_end) {
+				// All of it is wanted and stands in one piece: one address, and constants.
+				int64_t at = (int64_t)__shfl_sync(~0u, page, group0) * heads + kv_head;
+				at = (at * page_size + (first & (page_size - 1)) + row0) * D + chunk * 8;
+				const uint16_t *k = (const uint16_t *)s.a.k_cache + at, *v = (const uint16_t *)s.a.v_cache + at;
+				to += chunk_at<D>(row0, chunk);
 #pragma unroll
-			for (int j = 0; j < TILE / ROWS; j++) {
-				int row = row0 + j * ROWS, key = tile * TILE + row;
-				int in_page = kv_head * page_size + (key & (page_size - 1));
-				int64_t at = (int64_t)__shfl_sync(~0u, page, group0 + row / PAGE_MIN) * (heads * page_size);
-				bool wanted = inside && key >= key_begin && key < key_end;
-				at = wanted ? (at + in_page) * d + chunk * 8 : 0;
-				copy_async(to + chunk_at<D>(row, chunk), (const uint16_t *)s.a.k_cache + at, wanted);
-				copy_async(to + TILE * shape<D>::ROW_BYTES + chunk_at<D>(row, chunk),
-					   (const uint16_t *)s.a.v_cache + at, wanted);
+				for (int j = 0; j < TILE / ROWS; j++)
+					copy_async(to + j * ROWS * shape<D>::ROW_BYTES, k + j * ROWS * D);
+#pragma unroll
+				for (int j = 0; j < TILE / ROWS; j++)
+					copy_async(to + (TILE + j * ROWS) * shape<D>::ROW_BYTES, v + j * ROWS * D);
+			} else {
+				bool inside = chunk * 8 < d;
+#pragma unroll
+				for (int j = 0; j < TILE / ROWS; j++) {
+					int row = row0 + j * ROWS, key = first + row;
+					int in_page = kv_head * page_size + (key & (page_size - 1));
+					int64_t at = (int64_t)__shfl_sync(~0u, page, group0 + row / PAGE_MIN) * (heads * page_size);
+					bool wanted = inside && key >= key_begin && key < key_end;
+					at = wanted ? (at + in_page) * d + chunk * 8 : 0;
+					copy_async(to + chunk_at<D>(row, chunk), (const uint16_t *)s.a.k_cache + at, wanted);
+					copy_async(to + TILE * shape<D>::ROW_BYTES + chunk_at<D>(row, chunk),
+						   (const uint16_t *)s.a.v_cache + at, wanted);
+				}
 			}
 			slot = slot + 1 == s.n_stages ? 0 : slot + 1;
 			if (++tile == tile_end) {
-				t++;
-				enter(s, w, load_block(block_of(s, t)));
+				if (++t <= w.last)
+					enter(s, w, load_block(block_of(s, t)));
 			} else if (tile % (WINDOW / TILE) == 0) {
 				page = next_page;
 				next_page = look_up(s, tile / (WINDOW / TILE) + 1);
@@ -332,26 +381,33 @@ struct fetch {
 
 // ---- A tile ----
 
-// Scores of 16 rows with 64 keys: c[n] has keys 8n.. .
-template <int D, bool F16>
-__device__ __forceinline__ void scores(float (&c)[8][4], uint32_t q, uint32_t keys, int lane)
+// Scores of M times 16 rows with 64 keys: c[m][n] has keys 8n.. .
+template <int D, bool F16, int M>
+__device__ __forceinline__ void scores(float (&c)[M][8][4], uint32_t q, uint32_t keys, int lane)
 {
 	uint32_t q_at = q + (lane & 15) * shape<D>::ROW_BYTES + ((((lane >> 4)) ^ (lane & 7)) << 4);
 	uint32_t k_at = keys + ((lane & 7) + ((lane >> 4) << 3)) * shape<D>::ROW_BYTES +
 			((((lane >> 3) & 1) ^ (lane & 7)) << 4);
 #pragma unroll
-	for (int n = 0; n < 8; n++)
-		c[n][0] = c[n][1] = c[n][2] = c[n][3] = 0;
-#pragma unroll 8
 	for (int d = 0; d < D / 16; d++) {
-		uint32_t a[4];
-		load_matrices(a, q_at ^ (d << 5));
+		uint32_t a[M][4];
+#pragma unroll
+		for (int m = 0; m < M; m++)
+			load_matrices(a[m], (q_at ^ (d << 5)) + m * 16 * shape<D>::ROW_BYTES);
 #pragma unroll
 		for (int n = 0; n < 8; n += 2) {
 			uint32_t b[4];
 			load_matrices(b, (k_at ^ (d << 5)) + n * 8 * shape<D>::ROW_BYTES);
-			multiply<F16>(c[n], a, b[0], b[1]);
-			multiply<F16>(c[n + 1], a, b[2], b[3]);
+#pragma unroll
+			for (int m = 0; m < M; m++) {
+				if (d == 0) {
+					multiply_first<F16>(c[m][n], a[m], b[0], b[1]);
+					multiply_first<F16>(c[m][n + 1], a[m], b[2], b[3]);
+				} else {
+					multiply<F16>(c[m][n], a[m], b[0], b[1]);
+					multiply<F16>(c[m][n + 1], a[m], b[2], b[3]);
+				}
+			}
 		}
 	}
 }
@@ -375,70 +431,116 @@ __device__ __forceinline__ void mask(float (&c)[8][4], int64_t window, const int
 	}
 }
 
-// A warp's rows: two for each thread, row and row + 8 of its 16, and N times 8 columns of their values.
-template <int N>
+// A warp's rows: two for each thread in each of M times 16, row and row + 8, and N times 8 columns of their values.
+template <int M, int N>
 struct rows {
-	float m[2], l[4], o[N][4]; // of l, 0 and 2 count; o and l as mma.sync has them
+	float m[M][2], l[M][4], o[M][N][4]; // of l, 0 and 2 count; o and l as mma.sync has them
 
 	__device__ __forceinline__ void clear()
 	{
-		m[0] = m[1] = minus_infinity();
-		l[0] = l[1] = l[2] = l[3] = 0;
 #pragma unroll
-		for (int n = 0; n < N; n++)
-			o[n][0] = o[n][1] = o[n][2] = o[n][3] = 0;
+		for (int m = 0; m < M; m++) {
+			this->m[m][0] = this->m[m][1] = minus_infinity();
+			l[m][0] = l[m][1] = l[m][2] = l[m][3] = 0;
+#pragma unroll
+			for (int n = 0; n < N; n++)
+				o[m][n][0] = o[m][n][1] = o[m][n][2] = o[m][n][3] = 0;
+		}
 	}
 };
 
-// Adds a tile: scores c, and the values' chunks of 8 columns from `chunk` (a multiple of N) on. Without `upper` rows there is
+// Raises the references of rows for a tile's scores c, of which `scale` times is in units of log2. Without `upper` rows there is
 // nothing to be known of the upper 8 of the 16.
-template <int D, bool F16, int N>
-__device__ __forceinline__ void add_tile(struct rows<N> &r, float (&c)[8][4], uint32_t values, int chunk,
+template <bool CAP, int M, int N>
+__device__ __forceinline__ void raise(struct rows<M, N> &r, const float (&c)[M][8][4], float scale, bool upper)
+{
+	float top[M][2];
+	bool above = false;
+#pragma unroll
+	for (int m = 0; m < M; m++) {
+#pragma unroll
+		for (int i = 0; i < 2; i++) {
+			if (M == 1 && i == 1 && !upper)
+				break;
+			float x = fmaxf(c[m][0][2 * i], c[m][0][2 * i + 1]);
+#pragma unroll
+			for (int n = 1; n < 8; n++)
+				x = fmaxf(x, fmaxf(c[m][n][2 * i], c[m][n][2 * i + 1]));
+			top[m][i] = CAP ? x : x * scale;
+			above |= top[m][i] > r.m[m][i] + HEADROOM;
+		}
+	}
+	if (__any_sync(~0u, above)) {
+#pragma unroll
+		for (int m = 0; m < M; m++) {
+#pragma unroll
+			for (int i = 0; i < 2; i++) {
+				if (M == 1 && i == 1 && !upper)
+					break;
+				float x = top[m][i];
+				x = fmaxf(x, __shfl_xor_sync(~0u, x, 1));
+				x = fmaxf(x, __shfl_xor_sync(~0u, x, 2));
+				x = x > r.m[m][i] + HEADROOM ? x : r.m[m][i];
+				float weight = exp2_fast(r.m[m][i] - finite_max(x));
+				r.m[m][i] = x;
+				r.l[m][2 * i] *= weight;
+				r.l[m][2 * i + 1] *= weight;
+#pragma unroll
+				for (int n = 0; n < N; n++) {
+					r.o[m][n][2 * i] *= weight;
+					r.o[m][n][2 * i + 1] *= weight;
+				}
+			}
+		}
+	}
+}
+
+// Adds a tile, with references that its scores were shown to: the values' chunks of 8 columns from `chunk` (a multiple of N) on.
+template <int D, bool F16, bool CAP, int M, int N>
+__device__ __forceinline__ void add_tile(struct rows<M, N> &r, float (&c)[M][8][4], float scale, uint32_t values, int chunk,
 					 int lane, bool upper)
 {
 	constexpr uint32_t ONES = F16 ? 0x3c003c00 : 0x3f803f80;
 #pragma unroll
-	for (int i = 0; i < 2; i++) {
-		if (i == 1 && !upper) {
+	for (int m = 0; m < M; m++) {
 #pragma unroll
-			for (int n = 0; n < 8; n++)
-				c[n][2] = c[n][3] = 0;
-			break;
-		}
-		float top = fmaxf(c[0][2 * i], c[0][2 * i + 1]);
+		for (int i = 0; i < 2; i++) {
+			if (M == 1 && i == 1 && !upper) {
 #pragma unroll
-		for (int n = 1; n < 8; n++)
-			top = fmaxf(top, fmaxf(c[n][2 * i], c[n][2 * i + 1]));
-		top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
-		top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-		top = fmaxf(top, r.m[i]);
-		float base = finite_max(top), weight = exp2_fast(r.m[i] - base);
-		r.m[i] = top;
-		r.l[2 * i] *= weight;
-		r.l[2 * i + 1] *= weight;
+				for (int n = 0; n < 8; n++)
+					c[m][n][2] = c[m][n][3] = 0;
+				break;
+			}
+			float base = finite_max(r.m[m][i]);
 #pragma unroll
-		for (int n = 0; n < N; n++) {
-			r.o[n][2 * i] *= weight;
-			r.o[n][2 * i + 1] *= weight;
-		}
+			for (int n = 0; n < 8; n++) {
 #pragma unroll
-		for (int n = 0; n < 8; n++) {
-			c[n][2 * i] = exp2_fast(c[n][2 * i] - base);
-			c[n][2 * i + 1] = exp2_fast(c[n][2 * i + 1] - base);
+				for (int j = 2 * i; j < 2 * i + 2; j++)
+					c[m][n][j] = exp2_fast(CAP ? c[m][n][j] - base : fmaf(c[m][n][j], scale, -base));
+			}
 		}
 	}
 	uint32_t v_at = values + (lane & 15) * shape<D>::ROW_BYTES + (((chunk | (lane >> 4)) ^ (lane & 7)) << 4);
 #pragma unroll
 	for (int k = 0; k < 4; k++) {
-		uint32_t p[4] = { pack<F16>(c[2 * k][0], c[2 * k][1]), pack<F16>(c[2 * k][2], c[2 * k][3]),
-				  pack<F16>(c[2 * k + 1][0], c[2 * k + 1][1]), pack<F16>(c[2 * k + 1][2], c[2 * k + 1][3]) };
-		multiply<F16>(r.l, p, ONES, ONES);
+		uint32_t p[M][4];
+#pragma unroll
+		for (int m = 0; m < M; m++) {
+			p[m][0] = pack<F16>(c[m][2 * k][0], c[m][2 * k][1]);
+			p[m][1] = pack<F16>(c[m][2 * k][2], c[m][2 * k][3]);
+			p[m][2] = pack<F16>(c[m][2 * k + 1][0], c[m][2 * k + 1][1]);
+			p[m][3] = pack<F16>(c[m][2 * k + 1][2], c[m][2 * k + 1][3]);
+			multiply<F16>(r.l[m], p[m], ONES, ONES);
+		}
 #pragma unroll
 		for (int n = 0; n < N; n += 2) {
 			uint32_t b[4];
 			load_matrices_transposed(b, (v_at ^ (n << 4)) + k * 16 * shape<D>::ROW_BYTES);
-			multiply<F16>(r.o[n], p, b[0], b[1]);
-			multiply<F16>(r.o[n + 1], p, b[2], b[3]);
+#pragma unroll
+			for (int m = 0; m < M; m++) {
+				multiply<F16>(r.o[m][n], p[m], b[0], b[1]);
+				multiply<F16>(r.o[m][n + 1], p[m], b[2], b[3]);
+			}
 		}
 	}
 }
@@ -509,21 +611,44 @@ __device__ __forceinline__ float *state_at(const struct attention_sm80_args &s, 
 	return s.states + k.shared.states_begin + i * attention_gpu_state_floats(n_rows, D);
 }
 
-template <int D, int N>
-__device__ __forceinline__ void write_state(float *state, const struct rows<N> &r, int n_rows, int row, int chunk,
+template <int D, int M, int N>
+__device__ __forceinline__ void write_state(float *state, const struct rows<M, N> &r, int n_rows, int row, int chunk,
 					    int lane)
 {
 #pragma unroll
-	for (int i = 0; i < 2; i++) {
-		int at = row + 8 * i;
-		if (at >= n_rows)
-			continue;
-		float *o = state + at * D + chunk * 8 + (lane & 3) * 2;
+	for (int m = 0; m < M; m++) {
 #pragma unroll
-		for (int n = 0; n < N; n++)
-			*(float2 *)(o + n * 8) = make_float2(r.o[n][2 * i], r.o[n][2 * i + 1]);
-		if (chunk == 0 && (lane & 3) == 0)
-			*(float2 *)(state + n_rows * D + at * 2) = make_float2(r.m[i], r.l[2 * i]);
+		for (int i = 0; i < 2; i++) {
+			int at = row + 16 * m + 8 * i;
+			if (at >= n_rows)
+				continue;
+			float *o = state + at * D + chunk * 8 + (lane & 3) * 2;
+#pragma unroll
+			for (int n = 0; n < N; n++)
+				*(float2 *)(o + n * 8) = make_float2(r.o[m][n][2 * i], r.o[m][n][2 * i + 1]);
+			if (chunk == 0 && (lane & 3) == 0)
+				*(float2 *)(state + n_rows * D + at * 2) = make_float2(r.m[m][i], r.l[m][2 * i]);
+		}
+	}
+}
+
+// Folds r and what comes after it, into r.
+template <int M, int N>
+__device__ __forceinline__ void fold_rows(struct rows<M, N> &r, const struct rows<M, N> &later)
+{
+#pragma unroll
+	for (int m = 0; m < M; m++) {
+#pragma unroll
+		for (int i = 0; i < 2; i++) {
+			float weight, weight2;
+			fold(r.m[m][i], r.l[m][2 * i], later.m[m][i], later.l[m][2 * i], weight, weight2);
+#pragma unroll
+			for (int n = 0; n < N; n++) {
+#pragma unroll
+				for (int j = 2 * i; j < 2 * i + 2; j++)
+					r.o[m][n][j] = fold_value(r.o[m][n][j], later.o[m][n][j], weight, weight2);
+			}
+		}
 	}
 }
 
@@ -613,6 +738,83 @@ __device__ __forceinline__ void merge(const struct attention_sm80_args &s, const
 	}
 }
 
+// Where a warp's rows stand, and which tiles all rows of the ticket see in full.
+template <int M>
+struct sight {
+	int position[M][2], full_begin, full_end;
+
+	__device__ __forceinline__ sight(const struct attention_sm80_args &s, const struct ticket &k, int row, int group)
+	{
+		int n_rows = k.b.row_end - k.b.row_begin;
+		int64_t begin, end;
+#pragma unroll
+		for (int m = 0; m < M; m++)
+#pragma unroll
+			for (int i = 0; i < 2; i++)
+				position[m][i] = k.b.position +
+						 (k.b.row_begin + min(row + 16 * m + 8 * i, n_rows - 1)) / group;
+		attention_visible(k.b.position + (k.b.row_end - 1) / group, s.a.window, &begin, &end);
+		full_begin = ((int)begin + TILE - 1) / TILE;
+		attention_visible(k.b.position + k.b.row_begin / group, s.a.window, &begin, &end);
+		full_end = (int)end / TILE;
+	}
+
+	// Bends a tile's scores, where they are capped, and takes out what is not seen.
+	template <bool CAP>
+	__device__ __forceinline__ void look(const struct attention_sm80_args &s, float (&c)[M][8][4], int tile, int lane) const
+	{
+		if (CAP) {
+#pragma unroll
+			for (int m = 0; m < M; m++) {
+#pragma unroll
+				for (int n = 0; n < 8; n++) {
+#pragma unroll
+					for (int i = 0; i < 4; i++) {
+						float x = c[m][n][i] * s.score_scale;
+						c[m][n][i] = fmaf(-2.0f * s.score_cap, reciprocal_fast(1.0f + exp2_fast(x)),
+								  s.score_cap);
+					}
+				}
+			}
+		}
+		if (tile < full_begin || tile >= full_end) {
+#pragma unroll
+			for (int m = 0; m < M; m++)
+				mask(c[m], s.a.window, position[m], tile * TILE + (lane & 3) * 2);
+		}
+	}
+};
+
+// Writes what a warp's rows have come to, of which `row` is the thread's first.
+template <int M, int N>
+__device__ __forceinline__ void write_rows(const struct attention_sm80_args &s, const struct ticket &k, const struct rows<M, N> &r,
+					   int row, int chunk, int group, int lane)
+{
+	int n_rows = k.b.row_end - k.b.row_begin;
+#pragma unroll
+	for (int m = 0; m < M; m++) {
+#pragma unroll
+		for (int i = 0; i < 2; i++) {
+			int at = row + 16 * m + 8 * i;
+			if (at >= n_rows)
+				continue;
+			int64_t token = k.b.token + (k.b.row_begin + at) / group;
+			int head = k.kv_head * group + (k.b.row_begin + at) % group;
+			float lse, scale = finish(s.a, head, r.m[m][i], r.l[m][2 * i], lse);
+			int64_t first = token * s.a.out_stride + head * s.a.head_dim;
+#pragma unroll
+			for (int n = 0; n < N; n++) {
+				if ((chunk + n) * 8 >= s.a.head_dim)
+					continue;
+				float out[2] = { r.o[m][n][2 * i] * scale, r.o[m][n][2 * i + 1] * scale };
+				write_values<2>(s.a, first + (chunk + n) * 8 + (lane & 3) * 2, out);
+			}
+			if (s.a.lse && chunk == 0 && (lane & 3) == 0)
+				s.a.lse[token * s.a.n_heads + head] = lse;
+		}
+	}
+}
+
 template <int D, bool F16, bool CAP, int ROW_WARPS>
 __device__ __forceinline__ void run_ticket(const struct attention_sm80_args &s, struct worker<D> &w, const struct ticket &k)
 {
@@ -621,85 +823,50 @@ __device__ __forceinline__ void run_ticket(const struct attention_sm80_args &s, 
 	int first_row = warp / COLUMN_WARPS * 16, chunk = warp % COLUMN_WARPS * N;
 	int n_rows = k.b.row_end - k.b.row_begin, row = first_row + (lane >> 2);
 	uint32_t q = w.queries + first_row * shape<D>::ROW_BYTES;
-
-	// Where this thread's two rows stand, and which tiles all rows of the ticket see in full.
-	int position[2], full_begin, full_end;
-	int64_t begin, end;
-	for (int i = 0; i < 2; i++)
-		position[i] = k.b.position + (k.b.row_begin + min(row + 8 * i, n_rows - 1)) / w.group;
-	attention_visible(k.b.position + (k.b.row_end - 1) / w.group, s.a.window, &begin, &end);
-	full_begin = ((int)begin + TILE - 1) / TILE;
-	attention_visible(k.b.position + k.b.row_begin / w.group, s.a.window, &begin, &end);
-	full_end = (int)end / TILE;
+	struct sight<1> sight(s, k, row, w.group);
 
 	w.load_queries(s, k, ROW_WARPS * 16, thread);
-	struct rows<N> total;
+	struct rows<1, N> total;
 	total.clear();
 	int tile = k.tile_begin;
 	for (int piece = k.piece_begin; piece < k.piece_end; piece++) {
-		struct rows<N> part;
+		struct rows<1, N> part;
 		part.clear();
 		int end = min(k.tile_end, (int)attention_piece_begin(piece + 1) / TILE);
 		for (; tile < end; tile++) {
 			uint32_t keys = w.next_tile(s);
 			if (first_row >= n_rows)
 				continue;
-			float c[8][4];
-			scores<D, F16>(c, q, keys, lane);
-#pragma unroll
-			for (int n = 0; n < 8; n++) {
-#pragma unroll
-				for (int i = 0; i < 4; i++) {
-					float x = c[n][i] * s.score_scale;
-					c[n][i] = CAP ? fmaf(-2.0f * s.score_cap, reciprocal_fast(1.0f + exp2_fast(x)),
-							     s.score_cap)
-						      : x;
-				}
-			}
-			if (tile < full_begin || tile >= full_end)
-				mask(c, s.a.window, position, tile * TILE + (lane & 3) * 2);
-			add_tile<D, F16, N>(part, c, keys + TILE * shape<D>::ROW_BYTES, chunk, lane, first_row + 8 < n_rows);
+			float c[1][8][4];
+			bool upper = first_row + 8 < n_rows;
+			scores<D, F16, 1>(c, q, keys, lane);
+			sight.template look<CAP>(s, c, tile, lane);
+			raise<CAP>(part, c, s.score_scale, upper);
+			add_tile<D, F16, CAP>(part, c, s.score_scale, keys + TILE * shape<D>::ROW_BYTES, chunk, lane, upper);
 		}
 		if (k.split >= 0 && k.piece_begin != k.first_piece) {
 			int i = 1 + piece - k.shared.first_end;
-			write_state<D, N>(state_at<D>(s, k, i), part, n_rows, row, chunk, lane);
+			write_state<D>(state_at<D>(s, k, i), part, n_rows, row, chunk, lane);
 			continue;
 		}
-#pragma unroll
-		for (int i = 0; i < 2; i++) {
-			float weight, weight2;
-			fold(total.m[i], total.l[2 * i], part.m[i], part.l[2 * i], weight, weight2);
-#pragma unroll
-			for (int n = 0; n < N; n++) {
-				total.o[n][2 * i] = fold_value(total.o[n][2 * i], part.o[n][2 * i], weight, weight2);
-				total.o[n][2 * i + 1] =
-					fold_value(total.o[n][2 * i + 1], part.o[n][2 * i + 1], weight, weight2);
-			}
-		}
+		fold_rows(total, part);
 	}
-	if (k.split >= 0) {
-		if (k.piece_begin == k.first_piece)
-			write_state<D, N>(state_at<D>(s, k, 0), total, n_rows, row, chunk, lane);
+	if (k.split < 0)
+		write_rows(s, k, total, row, chunk, w.group, lane);
+	else if (k.piece_begin == k.first_piece)
+		write_state<D>(state_at<D>(s, k, 0), total, n_rows, row, chunk, lane);
+}
+
+// What is left of a ticket that is shared: the last of its workers merges.
+template <int D>
+__device__ __forceinline__ void end_ticket(const struct attention_sm80_args &s, const struct ticket &k, int group)
+{
+	if (k.split < 0 || !arrive(s, k))
 		return;
-	}
-#pragma unroll
-	for (int i = 0; i < 2; i++) {
-		if (row + 8 * i >= n_rows)
-			continue;
-		int64_t token = w.token_of(k, row + 8 * i);
-		int head = w.head_of(k, row + 8 * i);
-		float lse, scale = finish(s.a, head, total.m[i], total.l[2 * i], lse);
-		int64_t first = token * s.a.out_stride + head * s.a.head_dim;
-#pragma unroll
-		for (int n = 0; n < N; n++) {
-			if ((chunk + n) * 8 >= s.a.head_dim)
-				continue;
-			float out[2] = { total.o[n][2 * i] * scale, total.o[n][2 * i + 1] * scale };
-			write_values<2>(s.a, first + (chunk + n) * 8 + (lane & 3) * 2, out);
-		}
-		if (s.a.lse && chunk == 0 && (lane & 3) == 0)
-			s.a.lse[token * s.a.n_heads + head] = lse;
-	}
+	if ((k.b.row_end - k.b.row_begin) * (D / 4) <= shape<D>::THREADS)
+		merge<D, 1, 16>(s, k, group);
+	else
+		merge<D, 2, 12>(s, k, group);
 }
 
 template <int D, bool F16, bool CAP>
@@ -722,7 +889,8 @@ __device__ __forceinline__ void attention_sm80(const struct attention_sm80_args 
 	w.group = (int)(s.a.n_heads / s.a.n_kv_heads);
 	w.ahead.t = w.range.first;
 	w.ahead.slot = 0;
-	w.ahead.enter(s, w.range, first);
+	if (w.range.first <= w.range.last)
+		w.ahead.enter(s, w.range, first);
 #if __CUDA_ARCH__ >= 900
 	// List and page table were there before the kernel that this one may overlap with began; nothing else was.
 	asm volatile("griddepcontrol.wait;" ::: "memory");
@@ -738,7 +906,7 @@ __device__ __forceinline__ void attention_sm80(const struct attention_sm80_args 
 			w.range.first_split = __ldcg(&s.workers[blockIdx.x].first_split);
 			w.range.last_split = __ldcg(&s.workers[blockIdx.x].last_split);
 #endif
-			get_ticket(s, w.range, t, load_block(block_of(s, t)), &k);
+			get_ticket(s, w.range, t, t, load_block(block_of(s, t)), &k);
 			if (k.split >= 0)
 				k.shared = s.splits[k.split];
 		}
@@ -750,12 +918,7 @@ __device__ __forceinline__ void attention_sm80(const struct attention_sm80_args 
 			run_ticket<D, F16, CAP, 2>(s, w, k);
 		else
 			run_ticket<D, F16, CAP, 4>(s, w, k);
-		if (k.split >= 0 && arrive(s, k)) {
-			if (n_rows * (D / 4) <= shape<D>::THREADS)
-				merge<D, 1, 16>(s, k, w.group);
-			else
-				merge<D, 2, 12>(s, k, w.group);
-		}
+		end_ticket<D>(s, k, w.group);
 	}
 }
 

@@ -1,0 +1,369 @@
+// attention_sm80_wide.cuh - paged attention for prompts: the arithmetic of attention_sm80.cuh, bit for bit, for blocks of 128 rows.
+//
+// DESIGN. Two thread blocks of 4 warps on a multiprocessor, whose phases overlap: one's tensor cores work while the other waits. A
+// warp has 32 rows, so that a matrix of keys or values that it loads from shared memory is used twice. A tile's keys and its values
+// have one place each: values arrive while scores are computed, the next keys while values are added.
+//
+// A thread's registers hold one state, 128 values for heads of 128. What earlier pieces came to is parked meanwhile: as much of it
+// as shared memory leaves room for (s.n_parked parts of 16 bytes a thread) there, the rest in global memory.
+//
+// Which tiles follow is found by the first warp, two ahead, and stands in shared memory: what all threads would know alike
+// costs registers, and there are none left.
+#ifndef CUDA_ATTENTION_SM80_WIDE_CUH
+#define CUDA_ATTENTION_SM80_WIDE_CUH
+
+#include "attention_sm80.cuh"
+
+namespace {
+
+constexpr int WIDE_ROWS = 128, WIDE_THREADS = 128, WIDE_WARPS = 4, PAGES = TILE / PAGE_MIN;
+
+// A tile of keys to be copied.
+enum tile_kind { TILE_NONE, TILE_WHOLE, TILE_PARTS };
+struct wide_tile {
+	enum tile_kind kind;    // whole: all of it is wanted, and stands in one piece
+	int begin, end;         // keys that are wanted of it
+	int64_t at[PAGES];      // where each PAGE_MIN of its keys stand in a cache, in bytes
+};
+
+// The tile that is looked up next; beyond the last one t is, too.
+struct wide_cursor {
+	int t;          // place in the line of its ticket
+	int first, end; // its first key, and where the tiles of the ticket end
+	int key_begin, key_end;
+	int kv_head;
+	const int32_t *pages; // the sequence's
+};
+
+// What a block's threads have in common.
+struct wide_shared {
+	struct range range;
+	struct ticket ticket;
+	int full_begin, full_end; // tiles that all rows of the ticket see in full
+	struct wide_cursor cursor;
+	struct wide_tile tiles[4]; // by their count; the one at work, and those behind it
+};
+
+// Goes to the first tile from place t on.
+__device__ __forceinline__ void find_tile(const struct attention_sm80_args &s, const struct range &w, int t,
+					  struct wide_cursor *out)
+{
+	for (; t <= w.last; t++) {
+		struct ticket k;
+		int ticket = __ldcg(s.line + t);
+		get_ticket(s, w, t, ticket, load_block(block_of(s, ticket)), &k);
+		if (k.tile_begin == k.tile_end)
+			continue;
+		out->first = k.tile_begin * TILE, out->end = k.tile_end * TILE;
+		out->key_begin = k.b.key_begin, out->key_end = k.b.key_end;
+		out->kv_head = k.kv_head;
+		out->pages = s.a.page_table + k.b.seq * s.a.table_stride;
+		break;
+	}
+	out->t = t;
+}
+
+// Starts to copy a tile's part of a cache to `to`. Scores are kept in registers meanwhile: few are left.
+template <int D>
+__device__ __forceinline__ void copy_tile(const struct attention_sm80_args &s, const struct wide_tile &tile, const void *cache,
+					  uint32_t to)
+{
+	constexpr int C = shape<D>::CHUNKS, ROWS = WIDE_THREADS / C;
+	enum tile_kind kind = tile.kind;
+	if (kind != TILE_NONE) {
+		int thread = thread_index(), row0 = thread / C, chunk = thread % C;
+		to += chunk_at<D>(row0, chunk);
+		if (kind == TILE_WHOLE) {
+			const char *from = (const char *)cache + tile.at[0] + (row0 * D + chunk * 8) * 2;
+#pragma unroll
+			for (int j = 0; j < TILE; j += ROWS)
+				copy_async(to + j * shape<D>::ROW_BYTES, from + j * D * 2);
+		} else {
+			const char *from = (const char *)cache + ((row0 % PAGE_MIN) * (int)s.a.head_dim + chunk * 8) * 2;
+			int begin = tile.begin - row0, end = chunk * 8 < s.a.head_dim ? tile.end - row0 : begin;
+#pragma unroll
+			for (int j = 0; j < TILE; j += ROWS)
+				copy_async(to + j * shape<D>::ROW_BYTES, from + tile.at[(j + row0) / PAGE_MIN],
+					   j >= begin && j < end);
+		}
+	}
+	copy_commit();
+}
+
+template <int D>
+struct wide {
+	uint32_t queries;  // in shared memory; keys, values and what is parked stand behind them
+	int count;         // of tiles done
+	int group;
+	// The first warp's: a page that was looked up, and where in it lane i's keys begin, in rows.
+	int32_t page;
+	int in_page;
+
+	static constexpr uint32_t KEYS = WIDE_ROWS * shape<D>::ROW_BYTES, VALUES = KEYS + TILE * shape<D>::ROW_BYTES,
+				  PARKED = VALUES + TILE * shape<D>::ROW_BYTES;
+
+	// Starts to look the cursor's tile up, which becomes `tile`, and moves the cursor on. By one warp.
+	__device__ __forceinline__ void look_up(const struct attention_sm80_args &s, struct wide_shared &w, struct wide_tile *tile,
+						int lane)
+	{
+		struct wide_cursor &c = w.cursor;
+		int first = c.first, key = first + lane * PAGE_MIN, begin = c.key_begin, end = c.key_end;
+		int page_size = (int)s.a.page_size, t = c.t;
+		bool some = t <= w.range.last;
+		in_page = c.kv_head * page_size + (key & (page_size - 1));
+		if (lane < PAGES && some && key < end && key + PAGE_MIN > begin)
+			page = __ldcg(c.pages + (key >> (31 - __clz(page_size))));
+		__syncwarp();
+		if (lane == 0) {
+			begin -= first, end -= first;
+			bool whole = begin <= 0 && end >= TILE && page_size >= TILE && s.a.head_dim == D;
+			tile->kind = !some ? TILE_NONE : whole ? TILE_WHOLE : TILE_PARTS;
+			tile->begin = begin, tile->end = end;
+			c.first = first + TILE;
+			if (some && first + TILE == c.end)
+				find_tile(s, w.range, t + 1, &c);
+		}
+	}
+
+	// What was looked up last stands in `tile` afterwards.
+	__device__ __forceinline__ void put(const struct attention_sm80_args &s, struct wide_tile *tile, int lane)
+	{
+		int64_t row = (int64_t)page * ((int)s.a.n_kv_heads * (int)s.a.page_size) + in_page;
+		if (lane < PAGES)
+			tile->at[lane] = row * ((int)s.a.head_dim * 2);
+	}
+
+	__device__ __forceinline__ void begin(const struct attention_sm80_args &s, struct wide_shared &w)
+	{
+		count = 0;
+		page = in_page = 0;
+		if (threadIdx.x < 32) {
+			if (threadIdx.x == 0)
+				find_tile(s, w.range, w.range.first, &w.cursor);
+			__syncwarp();
+			look_up(s, w, &w.tiles[0], threadIdx.x);
+			put(s, &w.tiles[0], threadIdx.x);
+			__syncwarp();
+			look_up(s, w, &w.tiles[1], threadIdx.x);
+		}
+		__syncthreads();
+	}
+
+	__device__ __forceinline__ void copy_keys(const struct attention_sm80_args &s, const struct wide_shared &w)
+	{
+		copy_tile<D>(s, w.tiles[count & 3], s.a.k_cache, queries + KEYS);
+	}
+
+	// Waits for the tile's keys, and lets its values come.
+	__device__ __forceinline__ void await_keys(const struct attention_sm80_args &s, struct wide_shared &w)
+	{
+		copy_wait(0);
+		__syncthreads(); // the keys are there for all, and nobody reads the values before any more
+		copy_tile<D>(s, w.tiles[count & 3], s.a.v_cache, queries + VALUES);
+		int thread = thread_index();
+		if (thread < 32) {
+			put(s, &w.tiles[(count + 1) & 3], thread);
+			look_up(s, w, &w.tiles[(count + 2) & 3], thread);
+		}
+	}
+
+	// Waits for the tile's values, and lets the next tile's keys come.
+	__device__ __forceinline__ void await_values(const struct attention_sm80_args &s, const struct wide_shared &w)
+	{
+		copy_wait(0);
+		__syncthreads();
+		count++;
+		copy_keys(s, w);
+	}
+
+	// Starts to copy the ticket's queries, and zeros up to n rows.
+	__device__ __forceinline__ void copy_queries(const struct attention_sm80_args &s, const struct ticket &k, int n)
+	{
+		constexpr int C = shape<D>::CHUNKS, ROWS = WIDE_THREADS / C;
+		int n_rows = k.b.row_end - k.b.row_begin, thread = thread_index(), chunk = thread % C;
+#pragma unroll 4
+		for (int row = thread / C; row < n; row += ROWS) {
+			int at = k.b.row_begin + row, head = k.kv_head * group + at % group;
+			bool wanted = row < n_rows && chunk * 8 < s.a.head_dim;
+			int64_t from = (k.b.token + at / group) * s.a.q_stride + head * s.a.head_dim + chunk * 8;
+			copy_async(queries + chunk_at<D>(row, chunk), (const uint16_t *)s.a.q + (wanted ? from : 0), wanted);
+		}
+		copy_commit();
+	}
+};
+
+// A thread's parked state: parts of 16 bytes, the block's threads side by side. First m and l, then o.
+template <int D, int M, int N>
+struct parked {
+	static constexpr int STEP = 8; // parts that are under way at once
+	float4 *in_shared, *in_global;
+	int n_shared;
+
+	__device__ __forceinline__ parked(const struct attention_sm80_args &s, unsigned char *shared)
+		: in_shared((float4 *)(shared + wide<D>::PARKED) + thread_index()),
+		  in_global((float4 *)s.parked + (int64_t)blockIdx.x * (M * (N + 1) * WIDE_THREADS) + thread_index()),
+		  n_shared(s.n_parked)
+	{
+	}
+
+	__device__ __forceinline__ float4 *at(int part)
+	{
+		return (part < n_shared ? in_shared : in_global) + part * WIDE_THREADS;
+	}
+
+	// Folds what is parked (an empty state for the first piece) and r, into r; parks it where `more` pieces follow.
+	__device__ __forceinline__ void fold_in(struct rows<M, N> &r, bool first, bool more)
+	{
+#pragma unroll
+		for (int m = 0; m < M; m++) {
+			float4 state = make_float4(minus_infinity(), minus_infinity(), 0, 0);
+			float weight[2], weight2[2];
+			if (!first)
+				state = *at(m);
+			fold(state.x, state.z, r.m[m][0], r.l[m][0], weight[0], weight2[0]);
+			fold(state.y, state.w, r.m[m][1], r.l[m][2], weight[1], weight2[1]);
+			r.m[m][0] = state.x, r.m[m][1] = state.y, r.l[m][0] = state.z, r.l[m][2] = state.w;
+			if (more)
+				*at(m) = state;
+#pragma unroll
+			for (int n = 0; n < N; n += STEP) {
+				float4 v[STEP];
+				if (first) {
+#pragma unroll
+					for (int i = 0; i < STEP; i++)
+						v[i] = make_float4(0, 0, 0, 0);
+				} else {
+#pragma unroll
+					for (int i = 0; i < STEP; i++)
+						v[i] = *at(M + m * N + n + i);
+				}
+#pragma unroll
+				for (int i = 0; i < STEP; i++) {
+					float(&o)[4] = r.o[m][n + i];
+					o[0] = fold_value(v[i].x, o[0], weight[0], weight2[0]);
+					o[1] = fold_value(v[i].y, o[1], weight[0], weight2[0]);
+					o[2] = fold_value(v[i].z, o[2], weight[1], weight2[1]);
+					o[3] = fold_value(v[i].w, o[3], weight[1], weight2[1]);
+				}
+				if (more) {
+#pragma unroll
+					for (int i = 0; i < STEP; i++) {
+						float(&o)[4] = r.o[m][n + i];
+						*at(M + m * N + n + i) = make_float4(o[0], o[1], o[2], o[3]);
+					}
+				}
+			}
+		}
+	}
+};
+
+template <int D, bool F16, int ROW_WARPS, int M, bool PARK>
+__device__ __forceinline__ void run_wide(const struct attention_sm80_args &s, struct wide<D> &w, struct wide_shared &shared,
+					 unsigned char *memory)
+{
+	constexpr int COLUMN_WARPS = WIDE_WARPS / ROW_WARPS, N = D / 8 / COLUMN_WARPS;
+	const struct ticket &k = shared.ticket;
+	int thread = thread_index(), warp = thread / 32, lane = thread & 31;
+	int first_row = warp / COLUMN_WARPS * 16 * M, chunk = warp % COLUMN_WARPS * N, row = first_row + (lane >> 2);
+	uint32_t q = w.queries + first_row * shape<D>::ROW_BYTES;
+	int n_rows = k.b.row_end - k.b.row_begin;
+
+	if (k.tile_begin < k.tile_end)
+		w.copy_queries(s, k, ROW_WARPS * 16 * M);
+	struct rows<M, N> total, part; // total: without PARK
+	total.clear();
+	if (PARK)
+		part.clear();
+	int tile = k.tile_begin;
+	for (int piece = k.piece_begin; piece < k.piece_end; piece++) {
+		part.clear();
+		int end = min(k.tile_end, (int)attention_piece_begin(piece + 1) / TILE);
+		for (; tile < end; tile++) {
+			float c[M][8][4];
+			w.await_keys(s, shared);
+			scores<D, F16, M>(c, q, w.queries + w.KEYS, lane);
+			if (tile < shared.full_begin || tile >= shared.full_end) {
+				struct sight<M> sight(s, k, row, w.group);
+				sight.template look<false>(s, c, tile, lane);
+			}
+			w.await_values(s, shared);
+			raise<false>(part, c, s.score_scale, true);
+			add_tile<D, F16, false>(part, c, s.score_scale, w.queries + w.VALUES, chunk, lane, true);
+		}
+		if (k.split >= 0 && k.piece_begin != k.first_piece) {
+			int i = 1 + piece - k.shared.first_end;
+			write_state<D>(state_at<D>(s, k, i), part, n_rows, row, chunk, lane);
+			continue;
+		}
+		if (PARK) {
+			struct parked<D, M, N> parked(s, memory);
+			parked.fold_in(part, piece == k.piece_begin, piece + 1 < k.piece_end);
+		} else {
+			fold_rows(total, part);
+		}
+	}
+	const struct rows<M, N> &all = PARK ? part : total;
+	if (k.split < 0)
+		write_rows(s, k, all, row, chunk, w.group, lane);
+	else if (k.piece_begin == k.first_piece)
+		write_state<D>(state_at<D>(s, k, 0), all, n_rows, row, chunk, lane);
+}
+
+template <int D, bool F16>
+__device__ __forceinline__ void attention_sm80_wide(const struct attention_sm80_args &s)
+{
+	extern __shared__ __align__(512) unsigned char memory[];
+	__shared__ struct wide_shared shared;
+#if __CUDA_ARCH__ >= 900
+	asm volatile("griddepcontrol.launch_dependents;");
+#endif
+	if (threadIdx.x == 0) {
+		const int4 *from = (const int4 *)&s.workers[blockIdx.x];
+		int4 lo = __ldcg(from), hi = __ldcg(from + 1);
+		shared.range.first = lo.x, shared.range.last = lo.y, shared.range.first_piece = lo.z;
+		shared.range.last_piece = lo.w, shared.range.first_split = hi.x, shared.range.last_split = hi.y;
+	}
+	__syncthreads();
+	struct wide<D> w;
+	w.queries = shared_address(memory);
+	w.group = (int)(s.a.n_heads / s.a.n_kv_heads);
+	w.begin(s, shared);
+#if __CUDA_ARCH__ >= 900
+	// List and page table were there before the kernel that this one may overlap with began; nothing else was.
+	asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+	w.copy_keys(s, shared);
+	for (int t = shared.range.first; t <= shared.range.last; t++) {
+		__syncthreads();
+		if (threadIdx.x == 0) {
+			struct ticket k;
+			int ticket = __ldcg(s.line + t);
+			get_ticket(s, shared.range, t, ticket, load_block(block_of(s, ticket)), &k);
+			if (k.split >= 0)
+				k.shared = s.splits[k.split];
+			struct sight<1> sight(s, k, 0, w.group);
+			shared.full_begin = sight.full_begin, shared.full_end = sight.full_end;
+			shared.ticket = k;
+		}
+		__syncthreads();
+		if (shared.ticket.b.row_end - shared.ticket.b.row_begin <= 16)
+			run_wide<D, F16, 1, 1, false>(s, w, shared, memory);
+		else
+			run_wide<D, F16, 4, 2, (D > 64)>(s, w, shared, memory);
+		end_ticket<D>(s, shared.ticket, w.group);
+	}
+}
+
+} // namespace
+
+#define ATTENTION_SM80_WIDE_KERNEL(D, NAME, F16)                                                \
+	extern "C" __global__ void __launch_bounds__(WIDE_THREADS, 2)                           \
+	attention_sm80_d##D##_##NAME##_wide(const __grid_constant__ struct attention_sm80_args s) \
+	{                                                                                       \
+		attention_sm80_wide<D, F16>(s);                                                 \
+	}
+#define ATTENTION_SM80_WIDE(D)                     \
+	ATTENTION_SM80_WIDE_KERNEL(D, bf16, false) \
+	ATTENTION_SM80_WIDE_KERNEL(D, f16, true)
+
+#endif
