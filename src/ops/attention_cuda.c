@@ -15,6 +15,7 @@
 #define WIDE_TOKENS 32
 /* Shared memory of theirs beside ring and queries, and what the GPU itself takes of each block's. */
 #define SM80_STATIC 512
+#define WIDE_STATIC 1024
 #define RESERVED 1024
 #define SIMT_THREADS 128
 #define SIMT_BLOCKS 8 /* a multiprocessor */
@@ -103,7 +104,7 @@ static bool wide_geometry(const struct hw_gpu *gpu, const struct attention_reque
 	if (r->softcap || r->max_q_len < WIDE_TOKENS || r->head_dim > 128)
 		return false;
 	int d = r->head_dim <= 64 ? 64 : 128, part = WIDE_THREADS * 16;
-	int64_t each = (gpu->shared_memory + RESERVED) / 2 - RESERVED - SM80_STATIC - sm80_shared(d, WIDE_ROWS, 1);
+	int64_t each = (gpu->shared_memory + RESERVED) / 2 - RESERVED - WIDE_STATIC - sm80_shared(d, WIDE_ROWS, 1);
 	if (each < 0)
 		return false;
 	/* A thread's values of 128 rows, and m and l of its four rows; heads of 64 leave registers for them. */

@@ -7,8 +7,8 @@
 // A thread's registers hold one state, 128 values for heads of 128. What earlier pieces came to is parked meanwhile: as much of it
 // as shared memory leaves room for (s.n_parked parts of 16 bytes a thread) there, the rest in global memory.
 //
-// Which tiles follow is found by the first warp, two ahead, and stands in shared memory: what all threads would know alike
-// costs registers, and there are none left.
+// Which tiles follow is found by the first warp, up to four at a time and ahead of all, and stands in shared memory: what all
+// threads would know alike costs registers, and there are none left.
 #ifndef CUDA_ATTENTION_SM80_WIDE_CUH
 #define CUDA_ATTENTION_SM80_WIDE_CUH
 
@@ -26,10 +26,19 @@ struct wide_tile {
 	int64_t at[PAGES];      // where each PAGE_MIN of its keys stand in a cache, in bytes
 };
 
-// The tile that is looked up next; beyond the last one t is, too.
+// Tiles of a ticket in a row, as many as a warp can look pages up for.
+constexpr int GROUP = 32 / PAGES;
+struct wide_group {
+	int n;     // 1 to GROUP
+	int first; // key of the first one
+	int key_begin, key_end; // keys that are wanted; none beyond the last tile
+	int kv_head;
+};
+
+// The tiles that are looked up next; beyond the last one t is, too.
 struct wide_cursor {
-	int t;          // place in the line of its ticket
-	int first, end; // its first key, and where the tiles of the ticket end
+	int t;          // place in the line of their ticket
+	int first, end; // the next tile's first key, and where the tiles of the ticket end
 	int key_begin, key_end;
 	int kv_head;
 	const int32_t *pages; // the sequence's
@@ -41,7 +50,9 @@ struct wide_shared {
 	struct ticket ticket;
 	int full_begin, full_end; // tiles that all rows of the ticket see in full
 	struct wide_cursor cursor;
-	struct wide_tile tiles[4]; // by their count; the one at work, and those behind it
+	struct wide_group looked_up; // whose pages are on their way
+	unsigned known;              // tiles that stand in `tiles`, of all so far
+	struct wide_tile tiles[2 * GROUP]; // by their count
 };
 
 // Goes to the first tile from place t on.
@@ -93,65 +104,79 @@ __device__ __forceinline__ void copy_tile(const struct attention_sm80_args &s, c
 template <int D>
 struct wide {
 	uint32_t queries;  // in shared memory; keys, values and what is parked stand behind them
-	int count;         // of tiles done
+	unsigned count;    // of tiles done
 	int group;
-	// The first warp's: a page that was looked up, and where in it lane i's keys begin, in rows.
-	int32_t page;
-	int in_page;
+	int32_t page;      // the first warp's: of keys 8 times the lane of the group that was looked up
 
 	static constexpr uint32_t KEYS = WIDE_ROWS * shape<D>::ROW_BYTES, VALUES = KEYS + TILE * shape<D>::ROW_BYTES,
 				  PARKED = VALUES + TILE * shape<D>::ROW_BYTES;
 
-	// Starts to look the cursor's tile up, which becomes `tile`, and moves the cursor on. By one warp.
-	__device__ __forceinline__ void look_up(const struct attention_sm80_args &s, struct wide_shared &w, struct wide_tile *tile,
-						int lane)
+	// Starts to look the next group up, and moves the cursor on. By one warp.
+	__device__ __forceinline__ void look_up(const struct attention_sm80_args &s, struct wide_shared &w, int lane)
 	{
 		struct wide_cursor &c = w.cursor;
-		int first = c.first, key = first + lane * PAGE_MIN, begin = c.key_begin, end = c.key_end;
-		int page_size = (int)s.a.page_size, t = c.t;
-		bool some = t <= w.range.last;
-		in_page = c.kv_head * page_size + (key & (page_size - 1));
-		if (lane < PAGES && some && key < end && key + PAGE_MIN > begin)
-			page = __ldcg(c.pages + (key >> (31 - __clz(page_size))));
+		int first = c.first, t = c.t, key = first + lane * PAGE_MIN, n = min((c.end - first) / TILE, GROUP);
+		int begin = c.key_begin, end = c.key_end, kv_head = c.kv_head;
+		if (t > w.range.last)
+			n = GROUP, begin = end = first;
+		if (key < min(end, first + n * TILE) && key + PAGE_MIN > begin)
+			page = __ldcg(c.pages + (key >> (31 - __clz((int)s.a.page_size))));
 		__syncwarp();
 		if (lane == 0) {
-			begin -= first, end -= first;
-			bool whole = begin <= 0 && end >= TILE && page_size >= TILE && s.a.head_dim == D;
-			tile->kind = !some ? TILE_NONE : whole ? TILE_WHOLE : TILE_PARTS;
-			tile->begin = begin, tile->end = end;
-			c.first = first + TILE;
-			if (some && first + TILE == c.end)
+			struct wide_group &g = w.looked_up;
+			g.n = n, g.first = first, g.key_begin = begin, g.key_end = end, g.kv_head = kv_head;
+			c.first = first + n * TILE;
+			if (t <= w.range.last && c.first == c.end)
 				find_tile(s, w.range, t + 1, &c);
 		}
+		__syncwarp();
 	}
 
-	// What was looked up last stands in `tile` afterwards.
-	__device__ __forceinline__ void put(const struct attention_sm80_args &s, struct wide_tile *tile, int lane)
+	// The group that was looked up becomes known.
+	__device__ __forceinline__ void put(const struct attention_sm80_args &s, struct wide_shared &w, int lane)
 	{
-		int64_t row = (int64_t)page * ((int)s.a.n_kv_heads * (int)s.a.page_size) + in_page;
-		if (lane < PAGES)
-			tile->at[lane] = row * ((int)s.a.head_dim * 2);
+		const struct wide_group &g = w.looked_up;
+		int i = lane / PAGES, n = g.n, page_size = (int)s.a.page_size;
+		unsigned known = w.known;
+		struct wide_tile &tile = w.tiles[(known + i) % (2 * GROUP)];
+		if (i < n) {
+			int first = g.first + i * TILE, begin = g.key_begin - first, end = g.key_end - first;
+			int in_page = g.kv_head * page_size + ((g.first + lane * PAGE_MIN) & (page_size - 1));
+			int64_t row = (int64_t)page * ((int)s.a.n_kv_heads * page_size) + in_page;
+			tile.at[lane % PAGES] = row * ((int)s.a.head_dim * 2);
+			if (lane % PAGES == 0) {
+				bool whole = begin <= 0 && end >= TILE && page_size >= TILE && s.a.head_dim == D;
+				tile.kind = end <= begin ? TILE_NONE : whole ? TILE_WHOLE : TILE_PARTS;
+				tile.begin = begin, tile.end = end;
+			}
+		}
+		__syncwarp();
+		if (lane == 0)
+			w.known = known + n;
 	}
 
 	__device__ __forceinline__ void begin(const struct attention_sm80_args &s, struct wide_shared &w)
 	{
 		count = 0;
-		page = in_page = 0;
+		page = 0;
 		if (threadIdx.x < 32) {
-			if (threadIdx.x == 0)
+			if (threadIdx.x == 0) {
+				w.known = 0;
+				w.cursor.first = w.cursor.end = 0;
 				find_tile(s, w.range, w.range.first, &w.cursor);
+			}
 			__syncwarp();
-			look_up(s, w, &w.tiles[0], threadIdx.x);
-			put(s, &w.tiles[0], threadIdx.x);
+			look_up(s, w, threadIdx.x);
+			put(s, w, threadIdx.x);
 			__syncwarp();
-			look_up(s, w, &w.tiles[1], threadIdx.x);
+			look_up(s, w, threadIdx.x);
 		}
 		__syncthreads();
 	}
 
 	__device__ __forceinline__ void copy_keys(const struct attention_sm80_args &s, const struct wide_shared &w)
 	{
-		copy_tile<D>(s, w.tiles[count & 3], s.a.k_cache, queries + KEYS);
+		copy_tile<D>(s, w.tiles[count % (2 * GROUP)], s.a.k_cache, queries + KEYS);
 	}
 
 	// Waits for the tile's keys, and lets its values come.
@@ -159,11 +184,12 @@ struct wide {
 	{
 		copy_wait(0);
 		__syncthreads(); // the keys are there for all, and nobody reads the values before any more
-		copy_tile<D>(s, w.tiles[count & 3], s.a.v_cache, queries + VALUES);
+		copy_tile<D>(s, w.tiles[count % (2 * GROUP)], s.a.v_cache, queries + VALUES);
 		int thread = thread_index();
-		if (thread < 32) {
-			put(s, &w.tiles[(count + 1) & 3], thread);
-			look_up(s, w, &w.tiles[(count + 2) & 3], thread);
+		if (thread < 32 && w.known <= count + 1) {
+			put(s, w, thread);
+			__syncwarp();
+			look_up(s, w, thread);
 		}
 	}
 
@@ -195,7 +221,7 @@ struct wide {
 // A thread's parked state: parts of 16 bytes, the block's threads side by side. First m and l, then o.
 template <int D, int M, int N>
 struct parked {
-	static constexpr int STEP = 8; // parts that are under way at once
+	static constexpr int STEP = 16; // parts that are under way at once
 	float4 *in_shared, *in_global;
 	int n_shared;
 
