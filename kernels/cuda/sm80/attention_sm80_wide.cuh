@@ -20,10 +20,12 @@ constexpr int WIDE_ROWS = 128, WIDE_THREADS = 128, WIDE_WARPS = 4, PAGES = TILE 
 
 // A tile of keys to be copied.
 enum tile_kind { TILE_NONE, TILE_WHOLE, TILE_PARTS };
-struct wide_tile {
-	enum tile_kind kind;    // whole: all of it is wanted, and stands in one piece
-	int begin, end;         // keys that are wanted of it
-	int64_t at[PAGES];      // where each PAGE_MIN of its keys stand in a cache, in bytes
+struct __align__(16) wide_tile {
+	int64_t whole_at;  // at[0], read together with
+	int32_t kind;      // whole: all of it is wanted, and stands in one piece
+	int32_t unused;
+	int begin, end;    // keys that are wanted of it
+	int64_t at[PAGES]; // where each PAGE_MIN of its keys stand in a cache, in bytes
 };
 
 // Tiles of a ticket in a row, as many as a warp can look pages up for.
@@ -80,12 +82,14 @@ __device__ __forceinline__ void copy_tile(const struct attention_sm80_args &s, c
 					  uint32_t to)
 {
 	constexpr int C = shape<D>::CHUNKS, ROWS = WIDE_THREADS / C;
-	enum tile_kind kind = tile.kind;
+	int4 head = *(const int4 *)&tile;
+	int kind = head.z;
 	if (kind != TILE_NONE) {
 		int thread = thread_index(), row0 = thread / C, chunk = thread % C;
 		to += chunk_at<D>(row0, chunk);
 		if (kind == TILE_WHOLE) {
-			const char *from = (const char *)cache + tile.at[0] + (row0 * D + chunk * 8) * 2;
+			int64_t at = (int64_t)head.y << 32 | (uint32_t)head.x;
+			const char *from = (const char *)cache + at + (row0 * D + chunk * 8) * 2;
 #pragma unroll
 			for (int j = 0; j < TILE; j += ROWS)
 				copy_async(to + j * shape<D>::ROW_BYTES, from + j * D * 2);
@@ -148,6 +152,7 @@ struct wide {
 				bool whole = begin <= 0 && end >= TILE && page_size >= TILE && s.a.head_dim == D;
 				tile.kind = end <= begin ? TILE_NONE : whole ? TILE_WHOLE : TILE_PARTS;
 				tile.begin = begin, tile.end = end;
+				tile.whole_at = row * ((int)s.a.head_dim * 2);
 			}
 		}
 		__syncwarp();
@@ -221,7 +226,6 @@ struct wide {
 // A thread's parked state: parts of 16 bytes, the block's threads side by side. First m and l, then o.
 template <int D, int M, int N>
 struct parked {
-	static constexpr int STEP = 16; // parts that are under way at once
 	float4 *in_shared, *in_global;
 	int n_shared;
 
@@ -237,49 +241,62 @@ struct parked {
 		return (part < n_shared ? in_shared : in_global) + part * WIDE_THREADS;
 	}
 
+	// Parts of the values of m from n on.
+	template <int COUNT>
+	__device__ __forceinline__ void get(float4 (&v)[COUNT], int m, int n, bool first)
+	{
+#pragma unroll
+		for (int i = 0; i < COUNT; i++) {
+			v[i] = make_float4(0, 0, 0, 0);
+			if (!first)
+				v[i] = *at(M + m * N + n + i);
+		}
+	}
+
+	template <int COUNT>
+	__device__ __forceinline__ void fold_values(struct rows<M, N> &r, const float4 (&v)[COUNT], int m, int n,
+						    const float (&weight)[2], const float (&weight2)[2], bool more)
+	{
+#pragma unroll
+		for (int i = 0; i < COUNT; i++) {
+			float(&o)[4] = r.o[m][n + i];
+			o[0] = fold_value(v[i].x, o[0], weight[0], weight2[0]);
+			o[1] = fold_value(v[i].y, o[1], weight[0], weight2[0]);
+			o[2] = fold_value(v[i].z, o[2], weight[1], weight2[1]);
+			o[3] = fold_value(v[i].w, o[3], weight[1], weight2[1]);
+			if (more)
+				*at(M + m * N + n + i) = make_float4(o[0], o[1], o[2], o[3]);
+		}
+	}
+
 	// Folds what is parked (an empty state for the first piece) and r, into r; parks it where `more` pieces follow.
 	__device__ __forceinline__ void fold_in(struct rows<M, N> &r, bool first, bool more)
 	{
+		constexpr int STEP = 4;
+		float weight[M][2], weight2[M][2];
+		float4 last[N];
+		get(last, M - 1, 0, first); // what comes from global memory, while the rest is worked on
 #pragma unroll
 		for (int m = 0; m < M; m++) {
 			float4 state = make_float4(minus_infinity(), minus_infinity(), 0, 0);
-			float weight[2], weight2[2];
 			if (!first)
 				state = *at(m);
-			fold(state.x, state.z, r.m[m][0], r.l[m][0], weight[0], weight2[0]);
-			fold(state.y, state.w, r.m[m][1], r.l[m][2], weight[1], weight2[1]);
+			fold(state.x, state.z, r.m[m][0], r.l[m][0], weight[m][0], weight2[m][0]);
+			fold(state.y, state.w, r.m[m][1], r.l[m][2], weight[m][1], weight2[m][1]);
 			r.m[m][0] = state.x, r.m[m][1] = state.y, r.l[m][0] = state.z, r.l[m][2] = state.w;
 			if (more)
 				*at(m) = state;
+		}
+#pragma unroll
+		for (int m = 0; m < M - 1; m++) {
 #pragma unroll
 			for (int n = 0; n < N; n += STEP) {
 				float4 v[STEP];
-				if (first) {
-#pragma unroll
-					for (int i = 0; i < STEP; i++)
-						v[i] = make_float4(0, 0, 0, 0);
-				} else {
-#pragma unroll
-					for (int i = 0; i < STEP; i++)
-						v[i] = *at(M + m * N + n + i);
-				}
-#pragma unroll
-				for (int i = 0; i < STEP; i++) {
-					float(&o)[4] = r.o[m][n + i];
-					o[0] = fold_value(v[i].x, o[0], weight[0], weight2[0]);
-					o[1] = fold_value(v[i].y, o[1], weight[0], weight2[0]);
-					o[2] = fold_value(v[i].z, o[2], weight[1], weight2[1]);
-					o[3] = fold_value(v[i].w, o[3], weight[1], weight2[1]);
-				}
-				if (more) {
-#pragma unroll
-					for (int i = 0; i < STEP; i++) {
-						float(&o)[4] = r.o[m][n + i];
-						*at(M + m * N + n + i) = make_float4(o[0], o[1], o[2], o[3]);
-					}
-				}
+				get(v, m, n, first);
+				fold_values(r, v, m, n, weight[m], weight2[m], more);
 			}
 		}
+		fold_values(r, last, M - 1, 0, weight[M - 1], weight2[M - 1], more);
 	}
 };
 
