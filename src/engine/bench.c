@@ -245,12 +245,19 @@ static int measure_read(struct vb_engine *e, double *bytes_s)
 	return e->gpu ? gpu_copy_speed(e->gpu, bytes_s) : limits_measure_read(&on, LIMIT_RUNS, bytes_s);
 }
 
-/* Operations a second on the compute type; 0 where that is not measured (f32 on a GPU). */
-static int measure_multiply(struct vb_engine *e, double *flops_s)
+/* What most products are of: bytes, where the weights of a step take less than two bytes each. */
+static enum dtype multiplied_type(const struct vb_engine *e)
+{
+	const struct program_memory *m = &e->setup.memory;
+	return (double)m->weights_per_token < 1.5 * (double)(m->body_products + m->head_products) ? DTYPE_I8 : e->setup.compute;
+}
+
+/* Operations a second on a type (of a GPU: the compute type); 0 where that is not measured (f32 on a GPU). */
+static int measure_multiply(struct vb_engine *e, enum dtype type, double *flops_s)
 {
 	const struct limits_setup on = { .team = e->team, .isa = e->setup.isa };
 	*flops_s = 0;
-	return e->gpu ? gpu_matrix_speed(e->gpu, e->setup.compute, flops_s) : limits_measure_multiply(&on, e->setup.compute, LIMIT_RUNS, flops_s);
+	return e->gpu ? gpu_matrix_speed(e->gpu, e->setup.compute, flops_s) : limits_measure_multiply(&on, type, LIMIT_RUNS, flops_s);
 }
 
 /* What arithmetic would allow a prompt, to the other limits. */
@@ -265,13 +272,14 @@ static void add_prefill_limit(json_t *o, const struct vb_bench_spec *s, double f
 }
 
 /* A prompt, and as many steps as a repeat has, measured by kind of operation. Sequences to decode are prepared. */
-static int profile_runs(struct bench *b, const struct machine_speed *speed, json_t **out)
+static int profile_runs(struct bench *b, struct machine_speed *speed, json_t **out)
 {
 	struct vb_engine *e = b->e;
 	struct profile *f;
 	json_t *prefill = NULL, *steps;
 	double unused, first_s, start;
 	int64_t chunk = e->setup.chunk, n_chunks = (b->s->prompt_tokens + chunk - 1) / chunk;
+	TRY(measure_multiply(e, e->setup.compute, &speed->attention_flops_s));
 	TRY(profile_create(&f, e->team));
 	program_profile(e->setup.program, f);
 	/* The prompt takes a sequence of its own: the cache holds as many as are decoded. */
@@ -314,7 +322,7 @@ int vb_bench_model(struct vb_engine *e, const struct vb_bench_spec *s, char **js
 	TRY_TO(out, bench_prefill(&b, &prefill[0], &first[0]));
 	/* What the machine gives swings with the neighbours: it is measured between the runs that it is compared with. */
 	for (int i = 0; i < s->repeat; i++) {
-		TRY_TO(out, measure_multiply(e, &rate[i]));
+		TRY_TO(out, measure_multiply(e, multiplied_type(e), &rate[i]));
 		TRY_TO(out, bench_prefill(&b, &prefill[i], &first[i]));
 	}
 	TRY_TO(out, prepare_decode(&b));
@@ -332,7 +340,7 @@ int vb_bench_model(struct vb_engine *e, const struct vb_bench_spec *s, char **js
 			      spread_json(spread_of(first, s->repeat)), "decode_tok_s", spread_json(d), "limit",
 			      "memory_read_gb_s", read / 1e9, "bytes_per_step", step_bytes, "decode_tok_s", limit,
 			      "decode_fraction", d.median / limit);
-	const struct machine_speed speed = { read, spread_of(rate, s->repeat).median };
+	struct machine_speed speed = { .read_bytes_s = read, .flops_s = spread_of(rate, s->repeat).median };
 	add_prefill_limit(o, s, speed.flops_s, flops, spread_of(prefill, s->repeat).median);
 	if (o && s->profile) {
 		json_t *profile = NULL;

@@ -8,7 +8,9 @@
 
 /* What was measured in the same run; 0 flops: not known. */
 struct machine_speed {
-	double read_bytes_s, flops_s;
+	double read_bytes_s;
+	double flops_s;           /* of linears */
+	double attention_flops_s; /* of the compute type */
 };
 
 /* {"steps", "step_ms", "kinds": [{"kind", "ms", "share", "runs", "bytes", "gb_s", "flops", "gflop_s", "of_limit"}]}, times, runs
