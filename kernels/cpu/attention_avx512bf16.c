@@ -27,7 +27,9 @@
 #define BLOCK_ROWS 6
 #define BLOCK_VECTORS 4
 /* Rows whose scores are computed before their values: [ROWS, TILE] scores beside a tile's keys and values. */
-#define GROUP_ROWS 24
+#define GROUP_ROWS 32
+/* Rows whose softmax is computed together, where all see the whole tile. */
+#define SOFTMAX_ROWS 16
 /* Dimensions of a run of values: of bf16, its two vectors hold the lower and the upper half of each 128 bits; of int8, the
  * first and the last 16. */
 #define UNIT 32
@@ -376,6 +378,84 @@ static void softmax_row(const struct job *j, const struct tile *t, float *s, flo
 	state[STATE_RESCALE] = rescale;
 }
 
+/* From 16 vectors, one a row, the 16 rows' sums, each by the tree of avx512_sum_lanes, or their maxima. */
+INLINE __m512 fold(const bool sums, __m512 a, __m512 b)
+{
+	return sums ? _mm512_add_ps(a, b) : _mm512_max_ps(a, b);
+}
+
+INLINE __m512 fold_rows(const bool sums, const __m512 v[SOFTMAX_ROWS])
+{
+	const __m512i place = _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);
+	__m512 w[8], u[4], y[2];
+	for (int r = 0; r < 8; r++)
+		w[r] = fold(sums, _mm512_shuffle_f32x4(v[r], v[r + 8], 0x44), _mm512_shuffle_f32x4(v[r], v[r + 8], 0xee));
+	for (int r = 0; r < 4; r++)
+		u[r] = fold(sums, _mm512_shuffle_f32x4(w[r], w[r + 4], 0x88), _mm512_shuffle_f32x4(w[r], w[r + 4], 0xdd));
+	for (int r = 0; r < 2; r++) {
+		__m512d a = _mm512_castps_pd(u[r]), b = _mm512_castps_pd(u[r + 2]);
+		y[r] = fold(sums, _mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+	}
+	__m512 z = fold(sums, _mm512_shuffle_ps(y[0], y[1], 0x88), _mm512_shuffle_ps(y[0], y[1], 0xdd));
+	return _mm512_permutexvar_ps(place, z);
+}
+
+/* softmax_row of 16 rows that see the whole tile, without a softcap: the same operations on each, with the folds over lanes and
+ * the rescaling done for all at once. */
+static void softmax_rows(const struct job *j, const struct tile *t, float *s, float *states)
+{
+	const int64_t stride = j->state_floats;
+	const __m512 factor = _mm512_set1_ps(j->a->scale * LOG2E);
+	bool scaled = j->a->kv_type == DTYPE_I8;
+	__m512 row[SOFTMAX_ROWS], k_scale[TILE_VECTORS], v_scale[TILE_VECTORS];
+	float old_max[SOFTMAX_ROWS], new_max[SOFTMAX_ROWS], old_sum[SOFTMAX_ROWS], sum[SOFTMAX_ROWS], rescale[SOFTMAX_ROWS];
+	for (int i = 0; i < TILE_VECTORS && scaled; i++) {
+		k_scale[i] = _mm512_loadu_ps(t->k_scale + i * LANES);
+		v_scale[i] = _mm512_loadu_ps(t->v_scale + i * LANES);
+	}
+	for (int r = 0; r < SOFTMAX_ROWS; r++) {
+		__m512 x[TILE_VECTORS];
+		for (int i = 0; i < TILE_VECTORS; i++) {
+			x[i] = _mm512_loadu_ps(s + r * TILE + i * LANES);
+			x[i] = _mm512_mul_ps(scaled ? _mm512_mul_ps(x[i], k_scale[i]) : x[i], factor);
+		}
+		row[r] = _mm512_max_ps(_mm512_max_ps(x[0], x[1]), _mm512_max_ps(x[2], x[3]));
+		old_max[r] = states[r * stride];
+		old_sum[r] = states[r * stride + 1];
+	}
+	__m512 before = _mm512_loadu_ps(old_max), m = _mm512_max_ps(fold_rows(false, row), before);
+	if (_mm512_cmp_ps_mask(m, _mm512_set1_ps(-INFINITY), _CMP_NGT_UQ)) {
+		for (int r = 0; r < SOFTMAX_ROWS; r++)
+			softmax_row(j, t, s + r * TILE, states + r * stride, 0, TILE);
+		return;
+	}
+	_mm512_storeu_ps(new_max, m);
+	for (int r = 0; r < SOFTMAX_ROWS; r++) {
+		uint16_t *weight = (uint16_t *)(s + r * TILE);
+		__m512 x[TILE_VECTORS];
+		for (int i = 0; i < TILE_VECTORS; i++) {
+			x[i] = _mm512_loadu_ps(s + r * TILE + i * LANES);
+			x[i] = _mm512_mul_ps(scaled ? _mm512_mul_ps(x[i], k_scale[i]) : x[i], factor);
+			x[i] = exp2_of(_mm512_sub_ps(x[i], _mm512_set1_ps(new_max[r])));
+		}
+		for (int i = 0; i < TILE_VECTORS; i++) {
+			__m256i p = (__m256i)_mm512_cvtneps_pbh(scaled ? _mm512_mul_ps(x[i], v_scale[i]) : x[i]);
+			_mm256_storeu_si256((__m256i *)(weight + i * LANES), p);
+			if (!scaled)
+				x[i] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(p), 16));
+		}
+		row[r] = _mm512_add_ps(_mm512_add_ps(x[0], x[1]), _mm512_add_ps(x[2], x[3]));
+	}
+	__m512 by = exp2_of(_mm512_sub_ps(before, m));
+	_mm512_storeu_ps(rescale, by);
+	_mm512_storeu_ps(sum, _mm512_add_ps(_mm512_mul_ps(_mm512_loadu_ps(old_sum), by), fold_rows(true, row)));
+	for (int r = 0; r < SOFTMAX_ROWS; r++) {
+		states[r * stride] = new_max[r];
+		states[r * stride + 1] = sum[r];
+		states[r * stride + STATE_RESCALE] = rescale[r];
+	}
+}
+
 /* ---- Values ---- */
 
 /* nv vectors of dimensions from `dim` on, for `rows` rows and keys begin..end. */
@@ -494,7 +574,10 @@ static void add_tile(const struct job *j, const struct tile *t, const struct til
 			add_partly(j, t, while_computing, r, n);
 			continue;
 		}
-		for (int64_t i = 0; i < n; i++)
+		int64_t i = 0;
+		for (; i + SOFTMAX_ROWS <= n && !(j->a->softcap > 0); i += SOFTMAX_ROWS)
+			softmax_rows(j, t, j->s + i * TILE, j->part + (r + i) * j->state_floats);
+		for (; i < n; i++)
 			softmax_row(j, t, j->s + i * TILE, j->part + (r + i) * j->state_floats, 0, TILE);
 		values(j, while_computing, r, n, j->s, 0, TILE);
 	}
