@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 target=$1
 mkdir -p "build-fuzz/$target"
-sources=$(ls src/base/*.c src/load/*.c src/text/*.c src/hw/*.c 2>/dev/null || true)
+sources=$(ls src/base/*.c src/load/*.c src/text/*.c 2>/dev/null || true)
 # shellcheck disable=SC2086
 ${CC:-clang} -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
 	-D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -Iinclude -Isrc -I. "tests/fuzz/fuzz_$target.c" $sources \
