@@ -2,7 +2,8 @@
  *
  * Order of summation: that of the contract, which every kernel has (kernels/ops/linear.h). A tile instruction multiplies a group of 32 k of
  * 16 tokens by 16 rows of weights; its sums are stored, and added to the tokens' float32 sums with their scales. Weights are
- * packed as in linear_groups.h, but as signed bytes (q8), or become such here (q4), so that nothing has to be taken off.
+ * packed as for avx512vnni (linear_groups.h) and become signed bytes here, so that nothing has to be taken off. Few tokens are left to
+ * that kernel, whose bits are the same: tiles are wasted on them.
  */
 #include "linear_quantise_avx512.h"
 
@@ -13,6 +14,9 @@
 /* Tokens whose sums wait while a part of a panel meets them all. */
 #define BLOCKS 4
 #define PART_GROUPS 8
+/* 2026-11-22, 16 cores of a Xeon with AMX, 14336x4096 in 8 bits, G operations a second: 16 tokens 1462 against 1762 of avx512vnni, 512 tokens
+ * 3967 against 3273. */
+#define FEW_TOKENS 32
 /* A block's group: 32 bytes a token, then a scale each. */
 #define X_BYTES (LINEAR_GROUP + 4)
 
@@ -88,10 +92,14 @@ static inline void put_units(float unit[32], const char *at, float factor)
 static struct part make_part(const struct weight_matrix *m, const char *panel, int64_t first, int64_t n, struct room *room)
 {
 	if (m->format == WEIGHT_Q8) {
+		const __m512i sign = _mm512_set1_epi8((char)0x80);
 		const char *w = panel + first * GROUP_Q8_BYTES;
-		for (int64_t g = 0; g < n; g++)
-			put_units(room->unit[g], w + g * GROUP_Q8_BYTES + GROUP_BYTES, 1);
-		return (struct part){ w, GROUP_Q8_BYTES, n };
+		for (int64_t g = 0; g < n; g++, w += GROUP_Q8_BYTES) {
+			put_units(room->unit[g], w + GROUP_BYTES, 1);
+			for (int i = 0; i < GROUP_BYTES; i += 64)
+				_mm512_store_si512(room->expanded + g * GROUP_BYTES + i, _mm512_xor_si512(_mm512_loadu_si512(w + i), sign));
+		}
+		return (struct part){ room->expanded, GROUP_BYTES, n };
 	}
 	const int64_t per_head = m->group / LINEAR_GROUP;
 	for (int64_t g = 0; g < n; g++) {
@@ -142,8 +150,10 @@ static void run(const struct linear_args *a, int64_t n_begin, int64_t n_end)
 	const int64_t bytes = groups_panel_bytes(a->matrix->format, a->k, a->matrix->group);
 	struct amx_config config = { 0 };
 	struct room room;
-	if (a->t == 0)
+	if (a->t < FEW_TOKENS) {
+		linear_avx512vnni.run(a, n_begin, n_end);
 		return;
+	}
 	amx_shape(&config, 0, (int)each, 64);
 	amx_shape(&config, 1, (int)each, LINEAR_GROUP);
 	amx_shape(&config, 2, LINEAR_GROUP / 4, 64);
@@ -162,14 +172,21 @@ static void run(const struct linear_args *a, int64_t n_begin, int64_t n_end)
 
 /* ---- Layouts ---- */
 
+static int64_t packed_bytes(const struct linear_request *r)
+{
+	return linear_avx512vnni.packed_bytes(r);
+}
+
 static void pack(const struct weight_matrix *w, void *packed, int64_t panel_begin, int64_t panel_end)
 {
-	groups_pack(w, packed, panel_begin, panel_end, true);
+	linear_avx512vnni.pack(w, packed, panel_begin, panel_end);
 }
 
 static int64_t scratch_bytes(const struct linear_request *r, int64_t t)
 {
-	return ((t + TOKENS - 1) / TOKENS * TOKENS * groups_of(r->k) * X_BYTES + 63) / 64 * 64;
+	int64_t own = ((t + TOKENS - 1) / TOKENS * TOKENS * groups_of(r->k) * X_BYTES + 63) / 64 * 64;
+	int64_t few = linear_avx512vnni.scratch_bytes(r, t < FEW_TOKENS ? t : FEW_TOKENS);
+	return own > few ? own : few;
 }
 
 static inline __attribute__((always_inline)) void prepare_of(const struct linear_args *a, int64_t t_begin, int64_t t_end,
@@ -191,7 +208,9 @@ static inline __attribute__((always_inline)) void prepare_of(const struct linear
 
 static void prepare(const struct linear_args *a, int64_t t_begin, int64_t t_end)
 {
-	if (a->x_type == DTYPE_BF16)
+	if (a->t < FEW_TOKENS)
+		linear_avx512vnni.prepare(a, t_begin, t_end);
+	else if (a->x_type == DTYPE_BF16)
 		prepare_of(a, t_begin, t_end, DTYPE_BF16);
 	else if (a->x_type == DTYPE_F16)
 		prepare_of(a, t_begin, t_end, DTYPE_F16);
@@ -200,6 +219,6 @@ static void prepare(const struct linear_args *a, int64_t t_begin, int64_t t_end)
 }
 
 const struct linear_kernel linear_amxint8 = {
-	.run = run, .refuse = linear_refuse_quantised, .panel = GROUP_ROWS, .packed_bytes = groups_packed_bytes, .pack = pack,
+	.run = run, .refuse = linear_refuse_quantised, .panel = GROUP_ROWS, .packed_bytes = packed_bytes, .pack = pack,
 	.scratch_bytes = scratch_bytes, .prepare = prepare,
 };
