@@ -450,9 +450,9 @@ struct rows {
 };
 
 // Raises the references of rows for a tile's scores c, of which `scale` times is in units of log2. Without `upper` rows there is
-// nothing to be known of the upper 8 of the 16.
+// nothing to be known of the upper 8 of the 16; `fresh` states are empty.
 template <bool CAP, int M, int N>
-__device__ __forceinline__ void raise(struct rows<M, N> &r, const float (&c)[M][8][4], float scale, bool upper)
+__device__ __forceinline__ void raise(struct rows<M, N> &r, const float (&c)[M][8][4], float scale, bool upper, bool fresh)
 {
 	float top[M][2];
 	bool above = false;
@@ -483,6 +483,8 @@ __device__ __forceinline__ void raise(struct rows<M, N> &r, const float (&c)[M][
 				x = x > r.m[m][i] + HEADROOM ? x : r.m[m][i];
 				float weight = exp2_fast(r.m[m][i] - finite_max(x));
 				r.m[m][i] = x;
+				if (fresh)
+					continue;
 				r.l[m][2 * i] *= weight;
 				r.l[m][2 * i + 1] *= weight;
 #pragma unroll
@@ -841,7 +843,7 @@ __device__ __forceinline__ void run_ticket(const struct attention_sm80_args &s, 
 			bool upper = first_row + 8 < n_rows;
 			scores<D, F16, 1>(c, q, keys, lane);
 			sight.template look<CAP>(s, c, tile, lane);
-			raise<CAP>(part, c, s.score_scale, upper);
+			raise<CAP>(part, c, s.score_scale, upper, false);
 			add_tile<D, F16, CAP>(part, c, s.score_scale, keys + TILE * shape<D>::ROW_BYTES, chunk, lane, upper);
 		}
 		if (k.split >= 0 && k.piece_begin != k.first_piece) {

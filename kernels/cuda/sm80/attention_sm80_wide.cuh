@@ -23,8 +23,7 @@ enum tile_kind { TILE_NONE, TILE_WHOLE, TILE_PARTS };
 struct __align__(16) wide_tile {
 	int64_t whole_at;  // at[0], read together with
 	int32_t kind;      // whole: all of it is wanted, and stands in one piece
-	int32_t unused;
-	int begin, end;    // keys that are wanted of it
+	int16_t begin, end; // keys that are wanted of it
 	int64_t at[PAGES]; // where each PAGE_MIN of its keys stand in a cache, in bytes
 };
 
@@ -46,11 +45,16 @@ struct wide_cursor {
 	const int32_t *pages; // the sequence's
 };
 
+struct wide_ticket {
+	int t; // place in the line; beyond the last one there is none
+	struct ticket ticket;
+	int full_begin, full_end; // tiles that all rows of the ticket see in full
+};
+
 // What a block's threads have in common.
 struct wide_shared {
 	struct range range;
-	struct ticket ticket;
-	int full_begin, full_end; // tiles that all rows of the ticket see in full
+	struct wide_ticket tickets[2]; // the one at work, and the next
 	struct wide_cursor cursor;
 	struct wide_group looked_up; // whose pages are on their way
 	unsigned known;              // tiles that stand in `tiles`, of all so far
@@ -151,7 +155,7 @@ struct wide {
 			if (lane % PAGES == 0) {
 				bool whole = begin <= 0 && end >= TILE && page_size >= TILE && s.a.head_dim == D;
 				tile.kind = end <= begin ? TILE_NONE : whole ? TILE_WHOLE : TILE_PARTS;
-				tile.begin = begin, tile.end = end;
+				tile.begin = (int16_t)max(begin, 0), tile.end = (int16_t)min(max(end, 0), TILE);
 				tile.whole_at = row * ((int)s.a.head_dim * 2);
 			}
 		}
@@ -300,12 +304,29 @@ struct parked {
 	}
 };
 
+// Finds out about the ticket at place t. By one thread.
+__device__ __forceinline__ void look_at_ticket(const struct attention_sm80_args &s, const struct wide_shared &shared, int t,
+					       int group, struct wide_ticket *out)
+{
+	out->t = t;
+	if (t > shared.range.last)
+		return;
+	struct ticket k;
+	int ticket = __ldcg(s.line + t);
+	get_ticket(s, shared.range, t, ticket, load_block(block_of(s, ticket)), &k);
+	if (k.split >= 0)
+		k.shared = s.splits[k.split];
+	struct sight<1> sight(s, k, 0, group);
+	out->ticket = k;
+	out->full_begin = sight.full_begin, out->full_end = sight.full_end;
+}
+
 template <int D, bool F16, int ROW_WARPS, int M, bool PARK>
 __device__ __forceinline__ void run_wide(const struct attention_sm80_args &s, struct wide<D> &w, struct wide_shared &shared,
-					 unsigned char *memory)
+					 const struct wide_ticket &now, struct wide_ticket *next, unsigned char *memory)
 {
 	constexpr int COLUMN_WARPS = WIDE_WARPS / ROW_WARPS, N = D / 8 / COLUMN_WARPS;
-	const struct ticket &k = shared.ticket;
+	const struct ticket &k = now.ticket;
 	int thread = thread_index(), warp = thread / 32, lane = thread & 31;
 	int first_row = warp / COLUMN_WARPS * 16 * M, chunk = warp % COLUMN_WARPS * N, row = first_row + (lane >> 2);
 	uint32_t q = w.queries + first_row * shape<D>::ROW_BYTES;
@@ -313,24 +334,29 @@ __device__ __forceinline__ void run_wide(const struct attention_sm80_args &s, st
 
 	if (k.tile_begin < k.tile_end)
 		w.copy_queries(s, k, ROW_WARPS * 16 * M);
+	// While they come. Not the first warp: it has tiles to look up.
+	if (thread == WIDE_THREADS - 32)
+		look_at_ticket(s, shared, now.t + 1, w.group, next);
 	struct rows<M, N> total, part; // total: without PARK
 	total.clear();
 	if (PARK)
 		part.clear();
 	int tile = k.tile_begin;
 	for (int piece = k.piece_begin; piece < k.piece_end; piece++) {
+		bool fresh = true;
 		part.clear();
 		int end = min(k.tile_end, (int)attention_piece_begin(piece + 1) / TILE);
 		for (; tile < end; tile++) {
 			float c[M][8][4];
 			w.await_keys(s, shared);
 			scores<D, F16, M>(c, q, w.queries + w.KEYS, lane);
-			if (tile < shared.full_begin || tile >= shared.full_end) {
+			if (tile < now.full_begin || tile >= now.full_end) {
 				struct sight<M> sight(s, k, row, w.group);
 				sight.template look<false>(s, c, tile, lane);
 			}
 			w.await_values(s, shared);
-			raise<false>(part, c, s.score_scale, true);
+			raise<false>(part, c, s.score_scale, true, fresh);
+			fresh = false;
 			add_tile<D, F16, false>(part, c, s.score_scale, w.queries + w.VALUES, chunk, lane, true);
 		}
 		if (k.split >= 0 && k.piece_begin != k.first_piece) {
@@ -376,24 +402,18 @@ __device__ __forceinline__ void attention_sm80_wide(const struct attention_sm80_
 	asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 	w.copy_keys(s, shared);
-	for (int t = shared.range.first; t <= shared.range.last; t++) {
-		__syncthreads();
-		if (threadIdx.x == 0) {
-			struct ticket k;
-			int ticket = __ldcg(s.line + t);
-			get_ticket(s, shared.range, t, ticket, load_block(block_of(s, ticket)), &k);
-			if (k.split >= 0)
-				k.shared = s.splits[k.split];
-			struct sight<1> sight(s, k, 0, w.group);
-			shared.full_begin = sight.full_begin, shared.full_end = sight.full_end;
-			shared.ticket = k;
-		}
-		__syncthreads();
-		if (shared.ticket.b.row_end - shared.ticket.b.row_begin <= 16)
-			run_wide<D, F16, 1, 1, false>(s, w, shared, memory);
+	if (threadIdx.x == 0)
+		look_at_ticket(s, shared, shared.range.first, w.group, &shared.tickets[0]);
+	for (int turn = 0;; turn = !turn) {
+		const struct wide_ticket &now = shared.tickets[turn];
+		__syncthreads(); // the ticket is there, and nobody reads the queries before any more
+		if (now.t > shared.range.last)
+			return;
+		if (now.ticket.b.row_end - now.ticket.b.row_begin <= 16)
+			run_wide<D, F16, 1, 1, false>(s, w, shared, now, &shared.tickets[!turn], memory);
 		else
-			run_wide<D, F16, 4, 2, (D > 64)>(s, w, shared, memory);
-		end_ticket<D>(s, shared.ticket, w.group);
+			run_wide<D, F16, 4, 2, (D > 64)>(s, w, shared, now, &shared.tickets[!turn], memory);
+		end_ticket<D>(s, now.ticket, w.group);
 	}
 }
 
