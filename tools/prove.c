@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_CROWD 128
+#define MAX_CROWD 300
 #define MAX_PROMPT 200
 #define MAX_ANSWER 24
 /* At most one in so many comparisons is of the same schedule. */
@@ -177,7 +177,7 @@ static void make_options(struct dice *d, const struct prove_spec *spec, struct c
 	if (gpu && o->page_size < 8)
 		o->page_size = 8;
 	o->prefill_chunk = roll(d, 3) ? 1 + roll(d, 256) : 1 + roll(d, 8);
-	o->max_batch = (int64_t)1 << roll(d, 7);
+	o->max_batch = (int64_t)1 << roll(d, 9);
 	o->threads = roll(d, 2) ? 1 : spec->options->threads;
 	o->prefix_cache = roll(d, 4) != 0;
 	o->graph = gpu && roll(d, 3) != 0;

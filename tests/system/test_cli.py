@@ -219,7 +219,7 @@ def test_answers_and_statistics_apart(verbatim):
     quiet = verbatim("run", "demo", "Once upon a time", "--max-tokens", 8, "--log-level", "error")
     assert quiet.stderr == "" and quiet.stdout == result.stdout
     told = verbatim("run", "demo", "Once upon a time", "--max-tokens", 8, "--log-level", "info")
-    assert "models/demo: llama, bf16, on cpu" in told.stderr.splitlines()[0] and told.stdout == result.stdout
+    assert "models/demo: llama, bf16, weights bf16, on cpu" in told.stderr.splitlines()[0] and told.stdout == result.stdout
     as_json = verbatim("run", "demo", "Once upon a time", "--max-tokens", 8, "--json")
     assert as_json.stderr == ""
 

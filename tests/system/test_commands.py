@@ -209,7 +209,7 @@ def test_bench_limits(verbatim):
     a = answer(verbatim("bench", "limits", "--threads", 1, "--json"))
     assert a["device"] == "cpu" and a["threads"] == 1
     assert 1e-4 < a["memory_read_tb_s"] < 100
-    assert set(a["matrix_tflop_s"]) == {"f32", "bf16", "f16"}
+    assert set(a["matrix_tflop_s"]) - {"int8"} == {"f32", "bf16", "f16"}  # int8: where there are such products
     assert "GB/s" in verbatim("bench", "limits").stdout
 
 
@@ -222,7 +222,9 @@ def test_bench_linear(verbatim, dtype):
     assert KERNEL_KEYS <= set(a)
     element = 4 if dtype == "f32" else 2
     assert a["flops"] == 2 * 3 * 100 * 77
-    assert a["bytes"] == (100 * 77 + 3 * 77) * element + 3 * 100 * 4
+    # Weights as they are packed: rows and columns filled up.
+    least = (100 * 77 + 3 * 77) * element + 3 * 100 * 4
+    assert least <= a["bytes"] < 1.4 * least
     assert a["tflop_s"] == pytest.approx(a["flops"] / a["time_us"] / 1e6)
     assert 0 < a["limit_fraction"]
 

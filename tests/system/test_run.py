@@ -16,8 +16,8 @@ def answer(verbatim, *args, **more):
 
 def test_shape(verbatim, demo):
     a = answer(verbatim, demo, "Once upon a time", "--max-tokens", 5, "--logprobs", 3, "--prompt-logprobs", 1)
-    assert list(a) == ["model", "device", "dtype", "prompt_ids", "ids", "text", "finish_reason", "logprobs",
-                       "prompt_logprobs", "attention", "speculation", "usage", "timing"]
+    assert list(a) == ["model", "device", "dtype", "weight_format", "prompt_ids", "ids", "text", "finish_reason",
+                       "logprobs", "prompt_logprobs", "attention", "speculation", "usage", "timing"]
     assert a["speculation"] == {"method": "none", "steps": 0, "proposed": 0, "accepted": 0}
     assert a["model"] == str(demo) and a["device"] == "cpu" and a["dtype"] == "bf16"
     assert a["finish_reason"] == "length" and len(a["ids"]) == 5
