@@ -650,6 +650,8 @@ static const struct kc_shape shapes[] = {
 	{ .t = 130, .dim = { 4, 2, 32, 32, 16, 0, 130, 130, BF16 } },
 	{ .t = 66, .dim = { 3, 1, 112, 64, 64, 0, 330, 66, BF16, SINKS }, .one_class = true },
 	{ .t = 90, .dim = { 2, 2, 64, 80, 16, 40, 300, 90, F16 }, .one_class = true },
+	{ .t = 40, .dim = { 4, 1, 128, 128, 16, 0, 300, 40, BF16 } },
+	{ .t = 70, .dim = { 8, 2, 120, 120, 64, 0, 600, 70, F16 }, .one_class = true },
 	/* No keys, and more query tokens than keys. */
 	{ .t = 2, .dim = { 2, 1, 16, 24, 16, 0, 0, 1, F32, SINKS } },
 	{ .t = 8, .dim = { 2, 1, 16, 24, 16, 0, 2, 4, F32 } },
