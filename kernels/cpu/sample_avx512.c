@@ -167,25 +167,6 @@ static void masses(const struct row *r, const float cut[CUTS], double mass[CUTS]
 	}
 }
 
-/* Most probable first, the lower id first on ties. */
-static bool before(const struct sample_candidate *a, const struct sample_candidate *b)
-{
-	return a->logit != b->logit ? a->logit > b->logit : a->id < b->id;
-}
-
-static void sink(struct sample_candidate *c, int64_t n, int64_t at)
-{
-	struct sample_candidate x = c[at];
-	for (int64_t child; (child = 2 * at + 1) < n; at = child) {
-		if (child + 1 < n && before(&c[child + 1], &c[child]))
-			child++;
-		if (!before(&c[child], &x))
-			break;
-		c[at] = c[child];
-	}
-	c[at] = x;
-}
-
 /* Ids of low <= logit < high into c, at most `room`; how many there are. */
 static int64_t collect(const struct row *r, float low, float high, struct sample_candidate *c, int64_t room)
 {
@@ -228,7 +209,7 @@ static bool nucleus(const struct row *r, float max, float least, struct kept *ou
 	if (n > room)
 		return false;
 	for (int64_t i = n / 2; i-- > 0;)
-		sink(c, n, i);
+		sample_sink(c, n, i);
 	*out = (struct kept){ high, r->n }; /* none of the neighbourhood */
 	while (n > 0) {
 		*out = (struct kept){ c[0].logit, c[0].id };
@@ -236,7 +217,7 @@ static bool nucleus(const struct row *r, float max, float least, struct kept *ou
 		if (above >= wanted)
 			break;
 		c[0] = c[--n];
-		sink(c, n, 0);
+		sample_sink(c, n, 0);
 	}
 	return true;
 }

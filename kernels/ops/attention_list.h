@@ -66,6 +66,14 @@ struct attention_sm80_args {
 	int32_t n_stages; /* tiles of keys that shared memory holds */
 };
 
+/* The wide kernels, for heads of d values (64 or 128): rows of a block, threads, bytes of shared memory beside queries, a tile and
+ * what is parked, and the parts of 16 bytes of a state that a thread parks (its o of 32 rows, their m and l; heads of 64 leave
+ * registers for them). */
+#define ATTENTION_WIDE_ROWS 128
+#define ATTENTION_WIDE_THREADS 128
+#define ATTENTION_WIDE_STATIC 1024
+#define ATTENTION_WIDE_PARTS(d) ((d) > 64 ? 2 * ((d) / 8 + 1) : 0)
+
 /* Floats of the state of n_rows rows of d values: o [n_rows, d], then (m, l) of each row; m in units of log2. */
 KERNEL_INLINE int64_t attention_gpu_state_floats(int64_t n_rows, int64_t d)
 {

@@ -28,6 +28,26 @@ struct sample_candidate {
 	int32_t id;
 };
 
+/* The order of step 3: most probable first, the lower id first on ties. */
+static inline bool sample_before(const struct sample_candidate *a, const struct sample_candidate *b)
+{
+	return a->logit != b->logit ? a->logit > b->logit : a->id < b->id;
+}
+
+/* Lets c[at] sink in a heap of n candidates, the first in order on top. */
+static inline void sample_sink(struct sample_candidate *c, int64_t n, int64_t at)
+{
+	struct sample_candidate x = c[at];
+	for (int64_t child; (child = 2 * at + 1) < n; at = child) {
+		if (child + 1 < n && sample_before(&c[child + 1], &c[child]))
+			child++;
+		if (!sample_before(&c[child], &x))
+			break;
+		c[at] = c[child];
+	}
+	c[at] = x;
+}
+
 struct sample_args {
 	const float *logits; /* [V] f32 */
 	int64_t n_vocab;

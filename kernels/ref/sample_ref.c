@@ -41,12 +41,6 @@ static int32_t argmax(const float *x, int64_t n)
 	return best;
 }
 
-/* Most probable first, the lower id first on ties: a total order. */
-static bool before(const struct sample_candidate *a, const struct sample_candidate *b)
-{
-	return a->logit != b->logit ? a->logit > b->logit : a->id < b->id;
-}
-
 static int64_t collect(const struct sample_args *a, float at_least)
 {
 	int64_t n = 0;
@@ -54,20 +48,6 @@ static int64_t collect(const struct sample_args *a, float at_least)
 		if (a->work[i] >= at_least && a->work[i] > -INFINITY)
 			a->candidate[n++] = (struct sample_candidate){ a->work[i], (int32_t)i };
 	return n;
-}
-
-/* Lets c[at] sink in a heap of n candidates, the first in order on top. */
-static void sink(struct sample_candidate *c, int64_t n, int64_t at)
-{
-	struct sample_candidate x = c[at];
-	for (int64_t child; (child = 2 * at + 1) < n; at = child) {
-		if (child + 1 < n && before(&c[child + 1], &c[child]))
-			child++;
-		if (!before(&c[child], &x))
-			break;
-		c[at] = c[child];
-	}
-	c[at] = x;
 }
 
 /* A heap of the k largest, the smallest of them on top: the k-th largest logit. The candidates serve as its room. */
@@ -115,11 +95,11 @@ static int64_t nucleus(const struct sample_args *a, int64_t n, float max, double
 	int64_t left = n;
 	double sum = 0;
 	for (int64_t i = n / 2; i-- > 0;)
-		sink(c, n, i);
+		sample_sink(c, n, i);
 	while (left > 0 && c[0].logit >= min_logit) {
 		struct sample_candidate top = c[0];
 		c[0] = c[--left];
-		sink(c, left, 0);
+		sample_sink(c, left, 0);
 		c[left] = top;
 		sum += exp((double)top.logit - max);
 		if (sum >= wanted)

@@ -7,15 +7,12 @@
 
 #include <string.h>
 
-/* Rows of a block of the tensor core kernels (kernels/cuda/sm80/attention_sm80.cuh), and of their wide variants. */
+/* Rows of a block of the tensor core kernels (kernels/cuda/sm80/attention_sm80.cuh) that are not wide. */
 #define SM80_ROWS 64
-#define WIDE_ROWS 128
-#define WIDE_THREADS 128
 /* Query tokens of a sequence from which on the wide ones pay. */
 #define WIDE_TOKENS 32
 /* Shared memory of theirs beside ring and queries, and what the GPU itself takes of each block's. */
 #define SM80_STATIC 512
-#define WIDE_STATIC 1024
 #define RESERVED 1024
 #define SIMT_THREADS 128
 #define SIMT_BLOCKS 8 /* a multiprocessor */
@@ -77,7 +74,7 @@ static uint32_t sm80_shared(int d, int rows, int n_stages)
 
 /* Two blocks a multiprocessor where both can hold two tiles (so that one is under way while the other is used), and as many
  * tiles as fit, up to 96 KiB of them; else one block. */
-static void sm80_geometry(const struct hw_gpu *gpu, int64_t head_dim, int rows, struct launch *g)
+static void sm80_geometry(const struct hw_gpu *gpu, int64_t head_dim, struct launch *g)
 {
 	int blocks;
 	g->d = head_dim <= 64 ? 64 : head_dim <= 128 ? 128 : 256;
@@ -88,12 +85,12 @@ static void sm80_geometry(const struct hw_gpu *gpu, int64_t head_dim, int rows, 
 		int64_t each = all / blocks - RESERVED - SM80_STATIC;
 		int64_t most = large ? 3 : 98304 / (2 * ATTENTION_TILE * g->d * 2);
 		g->n_stages = (int)most;
-		while (g->n_stages > 1 && sm80_shared(g->d, rows, g->n_stages) > each)
+		while (g->n_stages > 1 && sm80_shared(g->d, SM80_ROWS, g->n_stages) > each)
 			g->n_stages--;
 		if (g->n_stages > 1 || blocks == 1)
 			break;
 	}
-	g->shared_memory = sm80_shared(g->d, rows, g->n_stages);
+	g->shared_memory = sm80_shared(g->d, SM80_ROWS, g->n_stages);
 	g->n_blocks = (int)gpu->sms * blocks;
 }
 
@@ -103,15 +100,14 @@ static bool wide_geometry(const struct hw_gpu *gpu, const struct attention_reque
 {
 	if (r->softcap || r->max_q_len < WIDE_TOKENS || r->head_dim > 128)
 		return false;
-	int d = r->head_dim <= 64 ? 64 : 128, part = WIDE_THREADS * 16;
-	int64_t each = (gpu->shared_memory + RESERVED) / 2 - RESERVED - WIDE_STATIC - sm80_shared(d, WIDE_ROWS, 1);
+	int d = r->head_dim <= 64 ? 64 : 128, part = ATTENTION_WIDE_THREADS * 16;
+	int64_t each = (gpu->shared_memory + RESERVED) / 2 - RESERVED - ATTENTION_WIDE_STATIC - sm80_shared(d, ATTENTION_WIDE_ROWS, 1);
 	if (each < 0)
 		return false;
-	/* A thread's values of 128 rows, and m and l of its four rows; heads of 64 leave registers for them. */
-	int parts = d > 64 ? 2 * (d / 8 + 1) : 0;
-	*g = (struct launch){ .d = d, .n_threads = WIDE_THREADS, .n_stages = 1, .n_blocks = (int)gpu->sms * 2 };
+	int parts = ATTENTION_WIDE_PARTS(d);
+	*g = (struct launch){ .d = d, .n_threads = ATTENTION_WIDE_THREADS, .n_stages = 1, .n_blocks = (int)gpu->sms * 2 };
 	g->n_parked = each / part < parts ? (int)(each / part) : parts;
-	g->shared_memory = sm80_shared(d, WIDE_ROWS, 1) + (uint32_t)(g->n_parked * part);
+	g->shared_memory = sm80_shared(d, ATTENTION_WIDE_ROWS, 1) + (uint32_t)(g->n_parked * part);
 	g->parked_bytes = (uint64_t)(g->n_blocks * parts * part);
 	return true;
 }
@@ -132,7 +128,7 @@ static void size_list(struct launch *l, const struct attention_request *r, const
 					       .max_q_len = r->max_q_len,
 					       .n_workers = l->n_blocks,
 					       .block_rows = rows,
-					       .wide = rows == WIDE_ROWS,
+					       .wide = rows == ATTENTION_WIDE_ROWS,
 					       .head_dim = l->d };
 	attention_ranges_init(&l->ranges);
 }
@@ -149,10 +145,10 @@ static void size(struct attention_cuda *a, const struct hw_gpu *gpu, int row, co
 							      .max_q_len = r->max_q_len };
 		return;
 	}
-	sm80_geometry(gpu, r->head_dim, SM80_ROWS, &a->normal);
+	sm80_geometry(gpu, r->head_dim, &a->normal);
 	size_list(&a->normal, r, l, SM80_ROWS);
 	if (wide_geometry(gpu, r, &a->wide))
-		size_list(&a->wide, r, l, WIDE_ROWS);
+		size_list(&a->wide, r, l, ATTENTION_WIDE_ROWS);
 }
 
 static int64_t larger(int64_t a, int64_t b)

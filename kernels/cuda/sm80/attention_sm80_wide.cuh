@@ -16,7 +16,7 @@
 
 namespace {
 
-constexpr int WIDE_ROWS = 128, WIDE_THREADS = 128, WIDE_WARPS = 4, PAGES = TILE / PAGE_MIN;
+constexpr int WIDE_ROWS = ATTENTION_WIDE_ROWS, WIDE_THREADS = ATTENTION_WIDE_THREADS, WIDE_WARPS = WIDE_THREADS / 32, PAGES = TILE / PAGE_MIN;
 
 // A tile of keys to be copied.
 enum tile_kind { TILE_NONE, TILE_WHOLE, TILE_PARTS };
@@ -60,6 +60,7 @@ struct wide_shared {
 	unsigned known;              // tiles that stand in `tiles`, of all so far
 	struct wide_tile tiles[2 * GROUP]; // by their count
 };
+static_assert(sizeof(struct wide_shared) < ATTENTION_WIDE_STATIC, "two blocks must fit a multiprocessor");
 
 // Goes to the first tile from place t on.
 __device__ __forceinline__ void find_tile(const struct attention_sm80_args &s, const struct range &w, int t,
@@ -326,6 +327,7 @@ __device__ __forceinline__ void run_wide(const struct attention_sm80_args &s, st
 					 const struct wide_ticket &now, struct wide_ticket *next, unsigned char *memory)
 {
 	constexpr int COLUMN_WARPS = WIDE_WARPS / ROW_WARPS, N = D / 8 / COLUMN_WARPS;
+	static_assert(!PARK || M * (N + 1) == ATTENTION_WIDE_PARTS(D), "there is room for so many parts");
 	const struct ticket &k = now.ticket;
 	int thread = thread_index(), warp = thread / 32, lane = thread & 31;
 	int first_row = warp / COLUMN_WARPS * 16 * M, chunk = warp % COLUMN_WARPS * N, row = first_row + (lane >> 2);
