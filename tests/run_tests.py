@@ -2,8 +2,8 @@
 """Runs the meson tests and the system tests of one build directory; the last line is "N passed, N failed".
 
 Exits 0 only where something passed and nothing failed. A test that was skipped is neither; skips are listed before
-the last line with their number. Several may run in one build directory at once: what they write has the process's
-number in its name, and goes when it was read.
+the last line with their number. As many run at a time as there are CPUs, or as MESON_TESTTHREADS says. Several may run
+in one build directory at once: what they write has the process's number in its name, and goes when it was read.
 """
 import argparse
 import json
@@ -13,6 +13,11 @@ import sys
 import xml.etree.ElementTree as xml
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def at_a_time():
+    """As `meson test` counts."""
+    return os.environ.get("MESON_TESTTHREADS") or str(len(os.sched_getaffinity(0)))
 
 
 def remove(path):
@@ -47,8 +52,8 @@ def run_meson(build):
 def run_pytest(build, tests="tests/system"):
     report = os.path.join(build, f"pytest-{os.getpid()}.xml")
     env = dict(os.environ, VERBATIM_BUILD=build)
-    status = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests,
-                             f"--junit-xml={report}"], cwd=ROOT, env=env).returncode
+    status = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", at_a_time(),
+                             "--dist", "worksteal", tests, f"--junit-xml={report}"], cwd=ROOT, env=env).returncode
     passed, failed, skipped = 0, [], []
     if os.path.exists(report):
         for case in xml.parse(report).iter("testcase"):
