@@ -29,6 +29,12 @@ def sanitized():
 
 
 @pytest.fixture(scope="session")
+def cases(sanitized):
+    """For prove: its bits are compared without sanitizers; under them each case takes seconds, and addresses repeat."""
+    return 10 if sanitized else 40
+
+
+@pytest.fixture(scope="session")
 def verbatim(build):
     """Runs the program: verbatim("run", ..., stdin="text") -> CompletedProcess with text output."""
     def run(*args, stdin=None, env=None, timeout=300, **more):

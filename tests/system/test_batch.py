@@ -117,10 +117,10 @@ def test_interrupt(build):
 
 # ---- prove ----
 
-def test_prove(verbatim):
-    result = verbatim("prove", "demo", "--cases", 30, "--seed", 3, "--json")
+def test_prove(verbatim, cases):
+    result = verbatim("prove", "demo", "--cases", cases, "--seed", 3, "--json")
     assert result.returncode == 0, result.stderr
     a = json.loads(result.stdout)
-    assert a["cases"] == 30 and a["differences"] == 0
+    assert a["cases"] == cases and a["differences"] == 0
     assert set(a["schedules"]) >= {"batch", "chunk", "page", "threads"}
     assert "equal bit for bit" in verbatim("prove", "demo", "--cases", 5).stdout

@@ -66,11 +66,11 @@ def test_many_requests(verbatim, on_gpu, root, tmp_path):
 
 
 @pytest.mark.parametrize("model", ["llama-3-gqa3", "mistral-window7"])
-def test_prove(on_gpu, root, model):
-    result = on_gpu("prove", root / "tests/golden" / model, "--cases", 30, "--json")
+def test_prove(on_gpu, root, cases, model):
+    result = on_gpu("prove", root / "tests/golden" / model, "--cases", cases, "--json")
     assert result.returncode == 0, result.stderr
     a = json.loads(result.stdout)
-    assert a["cases"] >= 30 and a["differences"] == 0
+    assert a["cases"] >= cases and a["differences"] == 0
 
 
 @pytest.mark.parametrize("guesses", ["auto", "3"])

@@ -58,9 +58,9 @@ def test_near_the_original(folder, verbatim, demo):
     assert sum(abs(p["logprob"] - q["logprob"]) for p, q in zip(plain, ours)) / len(plain) < 0.1
 
 
-def test_proven(folder, verbatim):
+def test_proven(folder, verbatim, cases):
     _, out, _ = folder
-    assert answer(verbatim("prove", out, "--cases", "40", "--json"))["differences"] == 0
+    assert answer(verbatim("prove", out, "--cases", cases, "--json"))["differences"] == 0
 
 
 def test_said(folder, verbatim):
