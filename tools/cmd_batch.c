@@ -21,7 +21,7 @@ struct batch_run {
 	struct vb_engine *engine;
 	json_t *info;
 	int64_t n_running, n_failed;
-	bool write_failed;
+	bool write_failed, warned;
 };
 
 /* One line's request; freed when it has ended. */
@@ -123,6 +123,29 @@ static int prompt_of(struct line *l, struct vb_request *r, char **chat)
 	return VB_OK;
 }
 
+/* A misspelt key would change the answer in silence; a key of somebody else's should not stop it. Said once a run. */
+static void warn_of_keys(struct batch_run *b, const json_t *object, const char *where)
+{
+	static const char *const known[] = {
+		"id", "prompt", "prompt_ids", "chat", "stop", "max_tokens", "min_tokens", "temperature", "top_k", "top_p", "min_p",
+		"repetition_penalty", "presence_penalty", "frequency_penalty", "seed", "logprobs", "prompt_logprobs", "ignore_eos",
+	};
+	const int n = (int)(sizeof known / sizeof known[0]);
+	const char *key;
+	json_t *value;
+	json_object_foreach((json_t *)(uintptr_t)object, key, value) {
+		int i = 0;
+		while (i < n && strcmp(key, known[i]) != 0)
+			i++;
+		if (i < n || b->warned)
+			continue;
+		const char *near = nearest_name(key, known, n);
+		b->warned = true;
+		print_warning("unknown key: %s: \"%.100s\" is passed over%s%s%s", where, key, near ? ": did you mean \"" : "",
+			      near ? near : "", near ? "\"?" : "");
+	}
+}
+
 static int fill(struct line *l, struct vb_request *r, char **chat)
 {
 	const json_t *o = l->object;
@@ -166,6 +189,8 @@ static void submit(struct batch_run *b, const char *text, size_t len, int64_t nu
 		l->id = id ? json_incref(id) : json_integer((json_int_t)number);
 	}
 	vb_request_default(&r);
+	if (rc == VB_OK)
+		warn_of_keys(b, l->object, where);
 	if (rc == VB_OK)
 		rc = fill(l, &r, &chat);
 	if (rc == VB_OK)

@@ -79,7 +79,7 @@ static int set_prompt(struct run *r)
 {
 	struct settings *s = r->s;
 	if (s->prompt_ids) {
-		TRY(parse_ids(s->prompt_ids, &r->ids, &s->request.n_prompt_ids));
+		TRY(parse_ids(s->prompt_ids, "--prompt-ids", &r->ids, &s->request.n_prompt_ids));
 		s->request.prompt_ids = r->ids;
 		return VB_OK;
 	}
@@ -165,8 +165,9 @@ static void print_statistics(const struct run *r, const json_t *info)
 	if (r->s->engine.log_level == VB_LOG_ERROR)
 		return;
 	bool tells = weights && dtype && strcmp(weights, dtype) != 0;
-	fprintf(stderr, "%s%zu prompt tokens (%.0f tok/s), %zu tokens made (%.1f tok/s), first after %.3f s; %s, %s, %s%s%s%s\n",
-		dim(stderr), a->n_prompt_ids, a->prefill_tok_s, a->n_ids, a->decode_tok_s, a->first_token_s,
+	fprintf(stderr, "%s%zu prompt token%s (%.0f tok/s), %zu token%s made (%.1f tok/s), first after %.3f s; %s, %s, %s%s%s%s\n",
+		dim(stderr), a->n_prompt_ids, a->n_prompt_ids == 1 ? "" : "s", a->prefill_tok_s, a->n_ids,
+		a->n_ids == 1 ? "" : "s", a->decode_tok_s, a->first_token_s,
 		vb_finish_name(a->finish), device ? device : "?", dtype ? dtype : "?", tells ? ", weights " : "",
 		tells ? weights : "", plain(stderr));
 	if (a->proposed_tokens)

@@ -70,7 +70,7 @@ static int detokenize(struct settings *s, const struct vb_tokenizer *t, const st
 	int32_t *ids = NULL;
 	size_t n = 0, len = 0;
 	char *out = NULL;
-	int rc = parse_ids(text->data, &ids, &n);
+	int rc = parse_ids(text->data, "IDS", &ids, &n);
 	if (rc == VB_OK)
 		rc = vb_detokenize(t, ids, n, s->skip_special, &out, &len);
 	mem_free(ids);

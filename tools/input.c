@@ -23,8 +23,10 @@ static bool is_folder(const char *path)
 int find_model(const char *name, struct buf *out)
 {
 	const char *model = name ? name : "demo";
-	if (name && (is_folder(name) || strchr(name, '/')))
+	if (name && is_folder(name))
 		return buf_puts(out, name);
+	if (name && strchr(name, '/'))
+		FAIL(VB_ENOTFOUND, "no such model folder: %s: give a Hugging Face model folder", name);
 
 	/* In a build tree models/ is beside the program's folder; installed, it is among the prefix's data. */
 	char self[4096];
@@ -115,10 +117,10 @@ static int parse_id_list(const char *text, const char *where, int32_t **ids, siz
 	return VB_OK;
 }
 
-int parse_ids(const char *text, int32_t **ids, size_t *n)
+int parse_ids(const char *text, const char *where, int32_t **ids, size_t *n)
 {
 	if (text[0] != '@')
-		return parse_id_list(text, "the ids", ids, n);
+		return parse_id_list(text, where, ids, n);
 	struct buf b;
 	buf_init(&b, TEXT_MAX);
 	int rc = read_text(text + 1, &b);

@@ -14,7 +14,8 @@ int find_model(const char *name, struct buf *out);
 /* Reads a file, or stdin for "-", to its end. */
 int read_text(const char *path, struct buf *out);
 
-/* "1,2,3" with optional blanks and brackets; or "@FILE" with the same (or "[1, 2]") in it. *ids is freed with mem_free. */
-int parse_ids(const char *text, int32_t **ids, size_t *n);
+/* "1,2,3" with optional blanks and brackets; or "@FILE" with the same (or "[1, 2]") in it. *ids is freed with mem_free;
+ * `where` is the option or argument that has the text, for messages. */
+int parse_ids(const char *text, const char *where, int32_t **ids, size_t *n);
 
 #endif

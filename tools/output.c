@@ -6,6 +6,7 @@
 #include "base/utf8.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -102,8 +103,8 @@ int finish_output(void)
 		return EXIT_DONE;
 	/* An earlier write may have failed, and its errno be lost. */
 	if (errno != EPIPE && !reader_left())
-		print_error("cannot write: standard output: %s",
-			    errno ? strerror(errno) : "is the disk full?");
+		print_error("cannot write: standard output: %s", errno ? strerror(errno) :
+			    fcntl(STDOUT_FILENO, F_GETFD) < 0 ? "it is closed" : "is the disk full?");
 	return EXIT_FAILED;
 }
 

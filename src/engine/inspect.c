@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CONFIG_MAX ((size_t)16 << 20)
 
 static json_t *tensor_json(const struct tensor_set *set, const struct tensor *t)
 {
@@ -93,12 +92,9 @@ int vb_inspect(const char *model_dir, char **json)
 	if (!model_dir || !json)
 		FAIL(VB_EINVAL, "invalid call: vb_inspect: no argument may be NULL");
 	*json = NULL;
-	struct buf path;
 	json_t *config = NULL, *answer = NULL;
-	buf_init(&path, 8192);
 	int rc;
-	TRY_TO(out, buf_printf(&path, "%s/config.json", model_dir));
-	TRY_TO(out, json_read_file(&config, path.data, CONFIG_MAX));
+	TRY_TO(out, model_config_json(&config, model_dir));
 	answer = json_pack("{s:o, s:O}", "model", path_json(model_dir), "config", config);
 	if (!answer)
 		FAIL_TO(out, VB_ENOMEM, "out of memory: vb_inspect");
@@ -111,6 +107,5 @@ int vb_inspect(const char *model_dir, char **json)
 out:
 	json_decref(config);
 	json_decref(answer);
-	buf_fini(&path);
 	return rc;
 }

@@ -234,8 +234,8 @@ static int write_header(struct writer *w, const char *name)
 	w->begin = 8 + len;
 	int error = posix_fallocate(w->fd, 0, (off_t)(w->begin + w->total));
 	if (error == ENOSPC || error == EFBIG || error == EDQUOT)
-		FAIL_TO(out, VB_EIO, "cannot write: %s/%s: %s: %.1f GB are needed: make room, or write elsewhere", w->out_dir, name,
-			strerror(error), (double)(w->begin + w->total) / 1e9);
+		FAIL_TO(out, VB_EIO, "cannot write: %s/%s: %s: %.1f MB are needed: make room, or write elsewhere", w->out_dir, name,
+			strerror(error), (double)(w->begin + w->total) / 1e6);
 	TRY_TO(out, write_at(w, name, w->fd, (const char *)le, sizeof le, 0));
 	TRY_TO(out, write_at(w, name, w->fd, b.data, b.len, sizeof le));
 out:

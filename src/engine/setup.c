@@ -350,11 +350,15 @@ static int shorten_context(struct setup *s, int64_t wanted, uint64_t budget, int
 {
 	int64_t unused[PROGRAM_MAX_GROUPS];
 	*context = longest_context(s, wanted, budget);
-	if (*context < 1 || s->options.context)
+	if (*context < 1 || s->options.context) {
+		char fits[64] = "";
+		if (*context >= 1)
+			snprintf(fits, sizeof fits, "lower --context (%lld would fit) or ", (long long)*context);
 		FAIL(VB_ELIMIT, "not enough memory for the KV cache: a sequence of %lld tokens needs %.1f MiB, %.1f "
-				"MiB are there: lower --context (%lld would fit)%s",
-		     (long long)wanted, (double)pages_of(s, wanted, 1, unused) / 0x1p20, (double)budget / 0x1p20,
-		     (long long)*context, s->options.kv_memory ? " or raise --kv-memory" : "");
+				"MiB are there: %s%s",
+		     (long long)wanted, (double)pages_of(s, wanted, 1, unused) / 0x1p20, (double)budget / 0x1p20, fits,
+		     s->options.kv_memory ? "raise --kv-memory" : "free some memory");
+	}
 	snprintf(s->context_why, sizeof s->context_why,
 		 "the model allows %lld tokens; the KV cache of %.1f MiB holds %lld", (long long)s->config->max_position,
 		 (double)budget / 0x1p20, (long long)*context);

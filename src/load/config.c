@@ -348,17 +348,35 @@ int model_config_parse(struct model_config **out, const char *json, size_t len, 
 	return create(out, mem_strdup(where), v);
 }
 
+/* Reads the file, and says where it is. */
+static int read_file(const char *model_dir, struct buf *path, json_t **out)
+{
+	TRY(buf_printf(path, "%s/config.json", model_dir));
+	int rc = json_read_file(out, path->data, MAX_FILE_BYTES);
+	if (rc == VB_ENOTFOUND)
+		FAIL(rc, "no config.json: %s: give a Hugging Face model folder", model_dir);
+	return rc;
+}
+
+int model_config_json(json_t **out, const char *model_dir)
+{
+	struct buf path;
+	*out = NULL;
+	buf_init(&path, 1 << 16);
+	int rc = read_file(model_dir, &path, out);
+	buf_fini(&path);
+	return rc;
+}
+
 int model_config_read(struct model_config **out, const char *model_dir)
 {
-	int rc = VB_OK;
 	json_t *v = NULL;
 	struct buf path;
 	*out = NULL;
 	buf_init(&path, 1 << 16);
-	TRY_TO(out, buf_printf(&path, "%s/config.json", model_dir));
-	TRY_TO(out, json_read_file(&v, path.data, MAX_FILE_BYTES));
-	rc = create(out, buf_detach(&path), v);
-out:
+	int rc = read_file(model_dir, &path, &v);
+	if (rc == VB_OK)
+		rc = create(out, buf_detach(&path), v);
 	buf_fini(&path);
 	return rc;
 }

@@ -127,6 +127,8 @@ struct model_config {
  * and value; auto_map is ignored (no remote code is ever run) and mentioned where the model_type is unknown. */
 int model_config_read(struct model_config **out, const char *model_dir);
 int model_config_parse(struct model_config **out, const char *json, size_t len, const char *where);
+/* The file as it stands; the caller releases it. */
+int model_config_json(json_t **out, const char *model_dir);
 void model_config_destroy(struct model_config **config);
 
 /* The one place that turns configuration into windows: W keys including the query's own; None, null, 0 and

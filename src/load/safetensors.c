@@ -307,13 +307,15 @@ static int read_header(const struct weight_file *f, int fd, char **text, size_t 
 	unsigned char prefix[PREFIX_BYTES];
 	uint64_t n = 0;
 	if (f->size < PREFIX_BYTES)
-		FAIL(VB_EFORMAT, "malformed file: %s: %zu bytes, too short for a header", f->path, f->size);
+		FAIL(VB_EFORMAT, "malformed file: %s: %zu bytes, too short for a header: fetch it again", f->path, f->size);
 	TRY(read_at(fd, prefix, PREFIX_BYTES, 0, f->path));
 	for (int i = PREFIX_BYTES - 1; i >= 0; i--)
 		n = n << 8 | prefix[i];
+	if (memcmp(prefix, "version ", PREFIX_BYTES) == 0)
+		FAIL(VB_EFORMAT, "not a safetensors file: %s: it only points to one: fetch what it points to (git lfs pull)", f->path);
 	if (n > MAX_HEADER_BYTES)
 		FAIL(VB_EFORMAT, "malformed header: %s: its length is given as %llu bytes, at most %u are "
-		     "allowed", f->path, (unsigned long long)n, MAX_HEADER_BYTES);
+		     "allowed: this is no safetensors file, fetch it again", f->path, (unsigned long long)n, MAX_HEADER_BYTES);
 	if (n > f->size - PREFIX_BYTES)
 		FAIL(VB_EFORMAT, "malformed header: %s: its length is given as %llu bytes, but the file has "
 		     "%zu: it is cut short, fetch it again", f->path, (unsigned long long)n, f->size);

@@ -72,7 +72,7 @@ int weights_create(struct model_weights **out, const struct weights_wish *wish)
 	}
 	const struct quantization *q = &w->config->quantization;
 	if (is_quantised(w) && w->to != WEIGHTS_AS_STORED && q->method != QUANT_FP8)
-		FAIL_TO(out, VB_EINVAL, "cannot quantise again: %s: the weights are stored quantised (%s): leave --quantize out",
+		FAIL_TO(out, VB_EINVAL, "cannot quantise again: %s: the weights are stored quantised (%s): use them as they are",
 			w->config->where, q->name);
 	if (is_quantised(w))
 		TRY_TO(out, tensor_set_open(&w->set, w->dir));

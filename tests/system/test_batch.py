@@ -91,6 +91,16 @@ def test_wrong_lines_are_answered_and_the_rest_goes_on(verbatim, tmp_path):
             assert answer["finish_reason"] == "error" and answer["error"]
 
 
+def test_unknown_keys_are_said_once(verbatim):
+    requests = [{"prompt": "Once", "max_token": 3, "max_tokens": 2}] * 3 + [{"prompt": "Once", "label": 1, "max_tokens": 2}]
+    text = "".join(json.dumps(r) + "\n" for r in requests)
+    result = verbatim("batch", "demo", "--input", "-", stdin=text)
+    assert result.returncode == 0 and len(lines(result)) == 4
+    assert result.stderr == ('verbatim: warning: unknown key: line 1: "max_token" is passed over: did you mean "max_tokens"?\n')
+    assert verbatim("batch", "demo", "--input", "-", stdin=text.splitlines()[3]).stderr == (
+        'verbatim: warning: unknown key: line 1: "label" is passed over\n')
+
+
 def test_no_requests(verbatim):
     result = verbatim("batch", "demo", "--input", "-", stdin="\n\n")
     assert result.returncode == 0 and result.stdout == ""

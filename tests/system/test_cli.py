@@ -102,8 +102,9 @@ def test_nearest_name(verbatim, args, near):
     (["run", "demo", "x", "--prompt-ids", "1"], ["two prompts"]),
     (["run", "demo", "--chat", "--prompt-ids", "1"], ["--chat"]),
     (["run", "demo", "x", "--system", "y"], ["--system", "--chat"]),
-    (["run", "demo", "--prompt-ids", "1,b"], ["not a token id", "'b'"]),
-    (["run", "demo", "--prompt-ids", ""], ["no token ids"]),
+    (["run", "demo", "--prompt-ids", "1,b"], ["not a token id: --prompt-ids, 'b'"]),
+    (["run", "demo", "--prompt-ids", ""], ["no token ids: --prompt-ids"]),
+    (["detokenize", "demo", "1,b"], ["not a token id: IDS, 'b'"]),
     (["run", "demo", "x", "--device", "tpu"], ["--device", "tpu"]),
     (["run", "demo", "x", "--page-size", "3"], ["--page-size", "power of two"]),
     (["run", "demo", "--prompt-ids", "1,99999999"], ["out of range", "99999999"]),
@@ -115,9 +116,13 @@ def test_wrong_usage(verbatim, args, words):
 # ---- What is not there or broken: status 1 ----
 
 @pytest.mark.parametrize("args, words", [
-    (["run", "/nonexistent/model", "x"], ["/nonexistent/model"]),
-    (["run", "no-such-model", "x"], ["no-such-model"]),
+    (["run", "/nonexistent/model", "x"], ["no such model folder: /nonexistent/model: "]),
+    (["run", "no-such-model", "x"], ["no such model folder: no-such-model: "]),
+    (["run", "/", "x"], ["no config.json: /: give a Hugging Face model folder"]),
+    (["inspect", "/"], ["no config.json: /: give a Hugging Face model folder"]),
     (["inspect", "/nonexistent/model"], ["/nonexistent/model"]),
+    (["run", "demo", "x", "--kv-memory", "1"], ["not enough memory", "are there: raise --kv-memory"]),
+    (["run", "demo", "x", "--context", "2048", "--kv-memory", "1M"], ["lower --context (", "would fit) or raise --kv-memory"]),
     (["tokenize", "/nonexistent/model", "x"], ["/nonexistent/model"]),
     (["run", "demo", "--prompt-ids", "@/nonexistent"], ["/nonexistent", "No such file"]),
     (["explain", "--facts", "/nonexistent"], ["/nonexistent", "No such file"]),
@@ -135,7 +140,11 @@ def test_broken_model(verbatim, demo, tmp_path):
     check_error(verbatim("run", tmp_path, "x"), 1, "safetensors")
     whole = (demo / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[:100000])
-    check_error(verbatim("run", tmp_path, "x"), 1, "model.safetensors")
+    check_error(verbatim("run", tmp_path, "x"), 1, "model.safetensors", "fetch it again")
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 8264192\n")
+    check_error(verbatim("run", tmp_path, "x"), 1, "model.safetensors", "git lfs pull")
+    (tmp_path / "model.safetensors").write_bytes(b"<!DOCTYPE html>" + bytes(200))
+    check_error(verbatim("run", tmp_path, "x"), 1, "model.safetensors", "no safetensors file")
     (tmp_path / "model.safetensors").write_bytes(whole)
     (tmp_path / "config.json").write_text('{"model_type": "llama", ')
     check_error(verbatim("run", tmp_path, "x"), 1, "config.json", "line 1")
@@ -241,6 +250,13 @@ def test_full_disk(build):
     assert result.returncode == 1
     assert result.stderr.startswith("verbatim: error: cannot write: standard output: ")
     assert result.stderr.count("\n") == 1
+
+
+def test_closed_output(build):
+    result = subprocess.run(["sh", "-c", 'exec "$0" run demo Once --max-tokens 4 >&-', build / "verbatim"], stdin=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1
+    assert result.stderr == "verbatim: error: cannot write: standard output: it is closed\n"
 
 
 @pytest.mark.parametrize("args", [["--help"], ["run", "demo", "Once", "--ignore-eos", "--max-tokens", "1000"],

@@ -635,7 +635,7 @@ static void test_not_json(void **state)
 	}
 	struct model_config *c = NULL;
 	assert_int_equal(model_config_read(&c, "/nonexistent"), VB_ENOTFOUND);
-	assert_non_null(strstr(vb_errmsg(), "/nonexistent/config.json"));
+	assert_non_null(strstr(vb_errmsg(), "no config.json: /nonexistent: "));
 	assert_null(c);
 }
 

@@ -104,7 +104,7 @@ static void test_bad_options(void **state)
 	BAD(prefill_chunk, INT64_MAX, VB_EINVAL, "--prefill-chunk");
 	BAD(threads, -1, VB_EINVAL, "--threads", "-1");
 	BAD(threads, 5000, VB_EINVAL, "--threads", "5000");
-	BAD(kv_memory, 100, VB_ELIMIT, "KV cache", "--kv-memory", "--context");
+	BAD(kv_memory, 100, VB_ELIMIT, "KV cache", "raise --kv-memory");
 #undef BAD
 	/* Options may be left out. */
 	struct vb_engine *e;
