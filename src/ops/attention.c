@@ -1,23 +1,9 @@
-/* attention.c - the choice of attention kernels. */
+/* attention.c - the choice of attention kernels, each of which runs and merges; requests are checked first. */
 #include "kernels.h"
 
-static const struct kernel_row rows[] = {
-#define KERNEL(op, name, needs, properties) { #name, (needs), (properties) },
-#define KERNEL_CUDA(op, name, needs, properties)
-#include "kernels/ops/attention.def"
-#undef KERNEL
-#undef KERNEL_CUDA
-	{ NULL, 0, 0 },
-};
-
-static const struct kernel_row cuda_rows[] = {
-#define KERNEL(op, name, needs, properties)
-#define KERNEL_CUDA(op, name, needs, properties) { #name, (needs), (properties) },
-#include "kernels/ops/attention.def"
-#undef KERNEL
-#undef KERNEL_CUDA
-	{ NULL, 0, 0 },
-};
+#define OP attention
+#define OP_DEF "kernels/ops/attention.def"
+#include "operation_rows.h"
 
 static const struct {
 	struct attention_kernel kernel;
@@ -26,18 +12,9 @@ static const struct {
 #define KERNEL(op, name, needs, properties) \
 	{ { attention_##name, attention_##name##_merge }, attention_##name##_refuse },
 #define KERNEL_CUDA(op, name, needs, properties)
-#include "kernels/ops/attention.def"
+#include OP_DEF
 #undef KERNEL
 #undef KERNEL_CUDA
-};
-
-static attention_refuse_fn *const cuda_refuses[] = {
-#define KERNEL(op, name, needs, properties)
-#define KERNEL_CUDA(op, name, needs, properties) attention_##name##_refuse,
-#include "kernels/ops/attention.def"
-#undef KERNEL
-#undef KERNEL_CUDA
-	NULL,
 };
 
 const char *attention_request_error(const struct attention_request *r)
@@ -67,14 +44,6 @@ static const char *cuda_refuse(const void *request, int row)
 {
 	const char *error = attention_request_error(request);
 	return error ? error : cuda_refuses[row](request);
-}
-
-const struct kernel_set attention_set = KERNEL_SET("attention", rows, refuse);
-const struct kernel_set attention_cuda_set = KERNEL_SET("attention", cuda_rows, cuda_refuse);
-
-int attention_pick(uint32_t isa, const struct attention_request *r, const char *forced, struct pick *out)
-{
-	return registry_pick(isa & ISA_CUDA ? &attention_cuda_set : &attention_set, isa, r, forced, out);
 }
 
 const struct attention_kernel *attention_kernel(int row)
