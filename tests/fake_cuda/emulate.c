@@ -4,8 +4,6 @@
  *
  * A launch is computed whole, from its arguments; how it is cut into blocks does not matter here.
  */
-#include "emulate.h"
-
 #include "fake_cuda.h"
 
 #include "kernels/ops/attention_list.h"
@@ -136,7 +134,8 @@ static void sample(const void *args)
 			sample_row(a, &a->rows[i], &a->out[i]);
 }
 
-void fake_cuda_emulate(void)
+/* Gives every kernel of the program something to do, before main. */
+__attribute__((constructor)) static void emulate(void)
 {
 	fake_cuda_kernel("attention_sm80_*", sizeof(struct attention_sm80_args), attention);
 	fake_cuda_kernel("attention_simt", sizeof(struct attention_simt_args), attention);
@@ -159,10 +158,3 @@ void fake_cuda_emulate(void)
 	/* A kernel that is not in this list is not found: it would do nothing. */
 	fake_cuda()->only_known = true;
 }
-
-#ifdef FAKE_EMULATED
-__attribute__((constructor)) static void from_the_beginning(void)
-{
-	fake_cuda_emulate();
-}
-#endif
