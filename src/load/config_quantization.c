@@ -119,23 +119,27 @@ static int read_gptq(const struct reader *r)
 	return check_dynamic(r);
 }
 
+/* Rows and columns of a block. */
+static int read_block(const struct reader *r, const char *key)
+{
+	const json_t *block = json_get(r->o, key);
+	for (size_t i = 0; i < 2; i++) {
+		const json_t *v = json_array_get(block, i);
+		if (json_array_size(block) != 2 || !json_is_integer(v) || json_integer_value(v) < 1 ||
+		    json_integer_value(v) > MAX_BLOCK)
+			FAIL(VB_EFORMAT, "value out of range: %s: key \"%s\": expected two sizes from 1 to %d", r->where, key,
+			     MAX_BLOCK);
+		r->q->block[i] = json_integer_value(v);
+	}
+	return VB_OK;
+}
+
 static int read_fp8(const struct reader *r)
 {
 	static const char *const formats[] = { "e4m3", "float8_e4m3fn", NULL };
 	int format;
 	TRY(read_word(r, r->o, "fmt", formats, &format));
-	const json_t *block = json_get(r->o, "weight_block_size");
-	if (!block)
-		return VB_OK;
-	for (size_t i = 0; i < 2; i++) {
-		const json_t *v = json_array_get(block, i);
-		if (json_array_size(block) != 2 || !json_is_integer(v) || json_integer_value(v) < 1 ||
-		    json_integer_value(v) > MAX_BLOCK)
-			FAIL(VB_EFORMAT, "value out of range: %s: key \"weight_block_size\": expected two sizes from 1 to %d",
-			     r->where, MAX_BLOCK);
-		r->q->block[i] = json_integer_value(v);
-	}
-	return VB_OK;
+	return json_get(r->o, "weight_block_size") ? read_block(r, "weight_block_size") : VB_OK;
 }
 
 /* ---- compressed-tensors ---- */
@@ -172,6 +176,8 @@ static int read_scheme(const struct reader *r, const char *name, const json_t *g
 		return refuse(&in, "num_bits", value, type == 1 ? "8 for type float" : "4 and 8");
 	if (strategy == 3 && type == 0)
 		return refuse(&in, "strategy", "block", "tensor, channel, group for type int");
+	if (strategy == 3)
+		TRY(read_block(&in, "block_structure"));
 	r->q->bits = (int)bits;
 	r->q->group = group_size;
 	return VB_OK;

@@ -304,7 +304,8 @@ static int find_fp8(const struct finder *f)
 	if (!s->scale)
 		TRY(need_part(f, ".weight_scale", &s->scale));
 	const int64_t *block = f->q->block;
-	if (block[0] == 0 || s->scale->rank != 2)
+	bool a_row = s->scale->rank != 2 || (s->scale->shape[0] == s->form.n && s->scale->shape[1] == 1);
+	if (block[0] == 0 || a_row) /* schemes may differ from module to module */
 		return find_row_scales(f);
 	TRY(check_type(s->scale, is_float(s->scale->type), "f32, bf16 or f16"));
 	s->block_rows = block[0];

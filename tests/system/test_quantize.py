@@ -78,6 +78,32 @@ def test_checkpoints(verbatim, name):
     assert a["weight_format"].startswith(("awq", "gptq", "compressed-tensors", "fp8"))
 
 
+def test_fp8_blocks_under_another_name(verbatim, tmp_path):
+    """What compressed-tensors calls a strategy "block" holds the numbers that fp8 calls weight_scale_inv."""
+    args = ("--prompt-ids", "1,5,9,100", "--max-tokens", "4", "--ignore-eos", "--json", "--logprobs", "1", "--prompt-logprobs", "0")
+    want = answer(verbatim("run", GOLDEN / "fp8-block", *args))
+    source = tmp_path / "ct"
+    shutil.copytree(GOLDEN / "fp8-block", source)
+    config = json.loads((source / "config.json").read_text())
+    weights = {"num_bits": 8, "type": "float", "strategy": "block", "block_structure": [128, 128], "group_size": None}
+    config["quantization_config"] = {"quant_method": "compressed-tensors", "format": "float-quantized",
+                                     "quantization_status": "compressed",
+                                     "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}}}
+    data = (source / "model.safetensors").read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = data[8:end].replace(b"weight_scale_inv", b"weight_scale")
+    assert header != data[8:end]
+    (source / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + data[end:])
+    (source / "config.json").write_text(json.dumps(config))
+    got = answer(verbatim("run", source, *args))
+    for key in ("ids", "logprobs", "prompt_logprobs"):
+        assert got[key] == want[key]
+    for wrong in [128], [128, 0], "128x128", None:
+        weights["block_structure"] = wrong
+        (source / "config.json").write_text(json.dumps(config))
+        assert "block_structure" in refused(verbatim, "run", source, *args, status=1)
+
+
 def test_fp8_to_q8(verbatim):
     """FP8 is numbers: they can be quantised."""
     a = answer(verbatim("run", GOLDEN / "fp8-block", "--prompt-ids", "1,5,9", "--max-tokens", "2", "--quantize", "q8", "--json"))
