@@ -271,6 +271,29 @@ static void test_hostile(void **state)
 	tensor_set_close(&set);
 }
 
+/* Modules of one checkpoint may have schemes of their own: the shape of the scales tells rows from blocks. */
+static void test_fp8_scales(void **state)
+{
+	(void)state;
+	static const struct {
+		struct made scale;
+		int64_t block_rows, n_groups;
+	} cases[] = {
+		{ { "x.weight_scale", "F32", { 16, 1 }, 0 }, 1, 1 },
+		{ { "x.weight_scale", "F32", { 16 }, 0 }, 1, 1 },
+		{ { "x.weight_scale", "F32", { 1 }, 0 }, 16, 1 },
+		{ { "x.weight_scale", "F16", { 2, 2 }, 0 }, 8, 2 },
+	};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct tensor_set *set = make_set((struct made[]){ { "x.weight", "F8_E4M3", { 16, 64 }, 0 }, cases[i].scale }, 2);
+		struct stored_matrix s;
+		assert_int_equal(stored_find(&s, Q(.method = QUANT_COMPRESSED, .block = { 8, 32 }), set, "x.weight", 16, 64), VB_OK);
+		assert_int_equal(s.block_rows, cases[i].block_rows);
+		assert_int_equal(s.n_groups, cases[i].n_groups);
+		tensor_set_close(&set);
+	}
+}
+
 /* What only the elements show. */
 static const struct {
 	const struct quantization *q;
@@ -316,6 +339,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_folder),
 		cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_fp8_scales),
 		cmocka_unit_test(test_bad_elements),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
