@@ -20,13 +20,19 @@ static bool is_folder(const char *path)
 	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+static int no_such_folder(const char *name)
+{
+	FAIL(VB_ENOTFOUND, "no such model folder: %.200s: give a Hugging Face model folder, or demo%s", name,
+	     strchr(name, ' ') ? "; a prompt comes behind it" : "");
+}
+
 int find_model(const char *name, struct buf *out)
 {
 	const char *model = name ? name : "demo";
 	if (name && is_folder(name))
 		return buf_puts(out, name);
 	if (name && strchr(name, '/'))
-		FAIL(VB_ENOTFOUND, "no such model folder: %s: give a Hugging Face model folder", name);
+		return no_such_folder(name);
 
 	/* In a build tree models/ is beside the program's folder; installed, it is among the prefix's data. */
 	char self[4096];
@@ -53,7 +59,7 @@ int find_model(const char *name, struct buf *out)
 		return VB_OK;
 	buf_clear(out);
 	if (name)
-		FAIL(VB_ENOTFOUND, "no such model folder: %s: give a Hugging Face model folder", name);
+		return no_such_folder(name);
 	FAIL(VB_ENOTFOUND, "the demo model is not installed: %s/models/demo: give a model folder", VERBATIM_DATA_DIR);
 }
 

@@ -118,6 +118,7 @@ def test_wrong_usage(verbatim, args, words):
 @pytest.mark.parametrize("args, words", [
     (["run", "/nonexistent/model", "x"], ["no such model folder: /nonexistent/model: "]),
     (["run", "no-such-model", "x"], ["no such model folder: no-such-model: "]),
+    (["run", "Once upon a time"], ["no such model folder: Once upon a time: ", "or demo; a prompt comes behind it"]),
     (["run", "/", "x"], ["no config.json: /: give a Hugging Face model folder"]),
     (["inspect", "/"], ["no config.json: /: give a Hugging Face model folder"]),
     (["inspect", "/nonexistent/model"], ["/nonexistent/model"]),
