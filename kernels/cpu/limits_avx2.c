@@ -15,11 +15,13 @@ static uint64_t read_words(const __m256i *word, size_t n)
 	__m256i sum[8];
 	for (int c = 0; c < 8; c++)
 		sum[c] = _mm256_setzero_si256();
-	const size_t stream = n / LIMITS_STREAMS, each = 8 / LIMITS_STREAMS;
-	for (size_t i = 0; i < stream; i += each)
+	for (size_t i = 0; i < n; i += 8)
 #pragma GCC unroll 8
-		for (size_t c = 0; c < 8; c++)
-			sum[c] = _mm256_add_epi64(sum[c], _mm256_load_si256(word + c / each * stream + i + c % each));
+		for (size_t c = 0; c < 8; c++) {
+			if (c % 2 == 0) /* two vectors a cache line */
+				__builtin_prefetch((const char *)(word + i + c) + LIMITS_AHEAD, 0, 2);
+			sum[c] = _mm256_add_epi64(sum[c], _mm256_load_si256(word + i + c));
+		}
 	uint64_t total = 0, lane[4];
 	for (int c = 0; c < 8; c++) {
 		_mm256_storeu_si256((__m256i *)lane, sum[c]);

@@ -15,11 +15,12 @@ static uint64_t read_words(const __m512i *word, size_t n)
 	__m512i sum[8];
 	for (int c = 0; c < 8; c++)
 		sum[c] = _mm512_setzero_si512();
-	const size_t stream = n / LIMITS_STREAMS, each = 8 / LIMITS_STREAMS;
-	for (size_t i = 0; i < stream; i += each)
+	for (size_t i = 0; i < n; i += 8)
 #pragma GCC unroll 8
-		for (size_t c = 0; c < 8; c++)
-			sum[c] = _mm512_add_epi64(sum[c], _mm512_load_si512(word + c / each * stream + i + c % each));
+		for (size_t c = 0; c < 8; c++) {
+			__builtin_prefetch((const char *)(word + i + c) + LIMITS_AHEAD, 0, 2);
+			sum[c] = _mm512_add_epi64(sum[c], _mm512_load_si512(word + i + c));
+		}
 	/* _mm512_reduce_add_epi64 would add signed lanes, which may overflow. */
 	uint64_t total = 0, lane[8];
 	for (int c = 0; c < 8; c++) {

@@ -15,8 +15,9 @@
 /* From so many blocks on, a panel is walked in parts that stay in the first-level cache, with its tables. */
 #define WIDE_BLOCKS 4
 #define PART_GROUPS 8
-/* How far ahead weights are asked for. */
-#define AHEAD 4096
+/* How far ahead weights are asked for, a few lines between the products of each. Asked for in one go, a group's lines come 15 % slower; of 4-bit
+ * weights, 2 KiB ahead 20 % slower. */
+#define AHEAD 1664
 
 static const struct linear_form form = { .rows = GROUP_ROWS, .tokens = TOKENS };
 
@@ -110,7 +111,7 @@ static inline __attribute__((always_inline)) __m512 units(const char *at, const 
 
 static inline __attribute__((always_inline)) void ask(const char *ahead, const int lines)
 {
-#pragma GCC unroll 17
+#pragma GCC unroll 4
 	for (int i = 0; i < lines; i++)
 		__builtin_prefetch(ahead + 64 * i, 0, 2);
 }
@@ -129,7 +130,7 @@ static inline __attribute__((always_inline)) void tile_narrow(const char *w, int
 		const int *word = (const int *)(const void *)x;
 		__m512i sum[2][TOKENS];
 		if (asks)
-			ask(w + AHEAD, q4 ? 10 : 17);
+			ask(w + AHEAD, 1);
 		if (q4 && left-- == 0) {
 			unit0 = units(w, true);
 			unit1 = units(w + 32, true);
@@ -144,6 +145,8 @@ static inline __attribute__((always_inline)) void tile_narrow(const char *w, int
 #pragma GCC unroll 4
 		for (int j = 0; j < 4; j++) {
 			__m512i w0, w1, w2, w3;
+			if (asks)
+				ask(w + AHEAD + 64 + (q4 ? 128 : 256) * j, q4 ? 2 : 4);
 			if (q4) {
 				expand(w + 128 * j, offset0, &w0, &w2);
 				expand(w + 128 * j + 64, offset1, &w1, &w3);

@@ -19,7 +19,7 @@
 /* A panel is walked in parts of so many bytes, which stay in the second-level cache while all blocks of tokens meet them. */
 #define LINEAR_PART_BYTES (256 << 10)
 /* How far ahead of their use weights are asked for where nothing else hides memory: a single block of tokens. */
-#define LINEAR_AHEAD 4096
+#define LINEAR_AHEAD 1024
 
 /* A kernel's layout. */
 struct linear_form {

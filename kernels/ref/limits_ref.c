@@ -10,10 +10,9 @@ const char *limits_ref_refuse(const struct limits_request *r)
 static uint64_t read_words(const uint64_t *word, size_t n)
 {
 	uint64_t sum[CHAINS] = { 0 }, total = 0;
-	const size_t stream = n / LIMITS_STREAMS, each = CHAINS / LIMITS_STREAMS;
-	for (size_t i = 0; i < stream; i += each)
+	for (size_t i = 0; i < n; i += CHAINS)
 		for (size_t c = 0; c < CHAINS; c++)
-			sum[c] += word[c / each * stream + i + c % each];
+			sum[c] += word[i + c];
 	for (int c = 0; c < CHAINS; c++)
 		total += sum[c];
 	return total;

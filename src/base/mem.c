@@ -9,6 +9,9 @@
 
 /* Below this a zeroed block comes from the heap; above, from mmap, untouched until used. */
 #define PAGES_MIN_BYTES ((size_t)1 << 20)
+/* The smallest page of any machine, and the huge page of those that have it. */
+#define PAGE ((size_t)4096)
+#define HUGE_PAGE ((size_t)2 << 20)
 
 /* The two process-wide counters of the allocator; everything else in verbatim is passed around. */
 static _Atomic uint64_t n_calls;
@@ -90,12 +93,21 @@ void *mem_pages(size_t size)
 			memset(p, 0, rounded ? rounded : 64);
 		return or_fail(p, size);
 	}
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (p == MAP_FAILED)
+	if (size > SIZE_MAX - HUGE_PAGE - PAGE)
 		return or_fail(NULL, size);
+	/* Huge pages begin at multiples of their size, and so does what is to lie in them: what is mapped too much goes back. */
+	const size_t spare = size < HUGE_PAGE ? 0 : HUGE_PAGE, whole = (size + PAGE - 1) / PAGE * PAGE;
+	char *mapped = mmap(NULL, whole + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (mapped == MAP_FAILED)
+		return or_fail(NULL, size);
+	const size_t before = spare ? (HUGE_PAGE - (uintptr_t)mapped % HUGE_PAGE) % HUGE_PAGE : 0;
+	if (before > 0)
+		munmap(mapped, before);
+	if (spare > before)
+		munmap(mapped + before + whole, spare - before);
 	/* Advice only: 4 KiB pages cost TLB misses on weights and caches; refusal changes nothing. */
-	(void)madvise(p, size, MADV_HUGEPAGE);
-	return p;
+	(void)madvise(mapped + before, whole, MADV_HUGEPAGE);
+	return mapped + before;
 }
 
 void mem_free_pages(void *p, size_t size)

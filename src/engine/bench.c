@@ -186,33 +186,6 @@ static int decode_ahead(struct bench *b)
 	return VB_OK;
 }
 
-static int decode(struct bench *b)
-{
-	struct vb_engine *e = b->e;
-	for (int64_t n = 0; n < b->s->decode_tokens; n++) {
-		fill_step(b, n);
-		TRY(batch_run(e->batch, e->team, e->wishes, b->s->batch, keep_id, NULL));
-	}
-	return VB_OK;
-}
-
-/* decode_tokens steps of all sequences, each token chosen greedily: tokens a second of all together, and the share of the time
- * in which a GPU had nothing to do. */
-static int bench_decode(struct bench *b, double *tok_s, double *idle)
-{
-	struct vb_engine *e = b->e;
-	int64_t batch = b->s->batch;
-	for (int64_t i = 0; i < batch; i++)
-		b->ids[i] = random_id(e, i);
-	double start = clock_s(), busy = program_gpu_busy_s(e->setup.program);
-	bool ahead = e->gpu && batch <= program_get_config(e->setup.program)->max_rows;
-	TRY(ahead ? decode_ahead(b) : decode(b));
-	double took = clock_s() - start;
-	*tok_s = (double)(batch * b->s->decode_tokens) / took;
-	*idle = 1 - (program_gpu_busy_s(e->setup.program) - busy) / took;
-	return VB_OK;
-}
-
 /* What one step of all sequences must read: every weight once, and the keys and values that are in sight. */
 static double bytes_per_step(const struct vb_engine *e, const struct vb_bench_spec *s)
 {
@@ -222,6 +195,56 @@ static double bytes_per_step(const struct vb_engine *e, const struct vb_bench_sp
 		tokens += c->window[i] && (double)c->window[i] < depth ? (double)c->window[i] : depth;
 	double per_layer = (double)e->setup.memory.kv_per_token / (double)c->n_layers;
 	return (double)e->setup.memory.weights_per_token + (double)s->batch * per_layer * tokens;
+}
+
+/* Reads as many bytes as the next steps will, before every step or so many of a small model as read what the reader has. */
+static void read_between(struct bench *b, struct limits_reader *reader, int64_t n, double *read_bytes, double *read_s)
+{
+	double step_bytes = bytes_per_step(b->e, b->s);
+	int64_t steps = 1 + (int64_t)((double)limits_reader_turn(reader) / step_bytes), left = b->s->decode_tokens - n;
+	if (n % steps == 0)
+		limits_reader_run(reader, (uint64_t)(step_bytes * (double)(steps < left ? steps : left)), read_bytes, read_s);
+}
+
+/* Step by step, on a CPU. In turns with the reader, if there is one. */
+static int decode(struct bench *b, struct limits_reader *reader, double *read_bytes, double *read_s)
+{
+	struct vb_engine *e = b->e;
+	for (int64_t n = 0; n < b->s->decode_tokens; n++) {
+		if (reader)
+			read_between(b, reader, n, read_bytes, read_s);
+		fill_step(b, n);
+		TRY(batch_run(e->batch, e->team, e->wishes, b->s->batch, keep_id, NULL));
+	}
+	return VB_OK;
+}
+
+/* A repeat of decode_tokens steps of all sequences, each token chosen greedily. */
+struct decoded {
+	double tok_s;   /* of all sequences together */
+	double bytes_s; /* that the memory of the weights gives */
+	double idle;    /* the share of the time in which a GPU had nothing to do */
+};
+
+/* What a CPU's memory gives swings from one millisecond to the next with the neighbours: steps and measurements take turns. */
+static int bench_decode(struct bench *b, struct limits_reader *reader, struct decoded *out)
+{
+	struct vb_engine *e = b->e;
+	int64_t batch = b->s->batch;
+	double read_bytes = 0, read_s = 0;
+	for (int64_t i = 0; i < batch; i++)
+		b->ids[i] = random_id(e, i);
+	if (e->gpu)
+		TRY(gpu_copy_speed(e->gpu, &out->bytes_s));
+	double start = clock_s(), busy = program_gpu_busy_s(e->setup.program);
+	bool ahead = e->gpu && batch <= program_get_config(e->setup.program)->max_rows;
+	TRY(ahead ? decode_ahead(b) : decode(b, reader, &read_bytes, &read_s));
+	double took = clock_s() - start - read_s;
+	out->tok_s = (double)(batch * b->s->decode_tokens) / took;
+	out->idle = 1 - (program_gpu_busy_s(e->setup.program) - busy) / took;
+	if (reader)
+		out->bytes_s = read_bytes / read_s;
+	return VB_OK;
 }
 
 /* Additions and multiplications of a prompt: by weights, and of each token with the keys and values in its sight. */
@@ -236,13 +259,6 @@ static double prompt_flops(const struct vb_engine *e, const struct vb_bench_spec
 	}
 	double attention = seen * (double)(c->n_heads * 2 * c->head_dim);
 	return 2 * (n * (double)m->body_products + (double)m->head_products + attention);
-}
-
-/* Bytes a second of the memory that the weights are in. */
-static int measure_read(struct vb_engine *e, double *bytes_s)
-{
-	const struct limits_setup on = { .team = e->team, .isa = e->setup.isa, .memory = e->setup.facts.memory };
-	return e->gpu ? gpu_copy_speed(e->gpu, bytes_s) : limits_measure_read(&on, LIMIT_RUNS, bytes_s);
 }
 
 /* What most products are of: bytes, where the weights of a step take less than two bytes each. */
@@ -290,7 +306,7 @@ static int profile_runs(struct bench *b, struct machine_speed *speed, json_t **o
 	TRY_TO(out, prepare_decode(b));
 	profile_clear(f);
 	start = clock_s();
-	TRY_TO(out, decode(b));
+	TRY_TO(out, decode(b, NULL, NULL, NULL));
 	steps = profile_json(f, clock_s() - start, b->s->decode_tokens, speed);
 	*out = json_pack("{s:o, s:o}", "prefill", prefill, "decode", steps);
 	prefill = NULL; /* taken, in every case */
@@ -316,7 +332,9 @@ int vb_bench_model(struct vb_engine *e, const struct vb_bench_spec *s, char **js
 		FAIL(VB_ESTATE, "engine busy: vb_bench_model: wait for the requests to end");
 	struct bench b = { .e = e, .s = s, .params = params_of(s) };
 	double prefill[MAX_REPEAT], first[MAX_REPEAT], decode[MAX_REPEAT], bandwidth[MAX_REPEAT], rate[MAX_REPEAT];
-	double idle[MAX_REPEAT], step_bytes = bytes_per_step(e, s), flops = prompt_flops(e, s);
+	double idle[MAX_REPEAT], fraction[MAX_REPEAT], step_bytes = bytes_per_step(e, s), flops = prompt_flops(e, s);
+	const struct limits_setup on = { .team = e->team, .isa = e->setup.isa, .memory = e->setup.facts.memory };
+	struct limits_reader *reader = NULL;
 	int rc;
 	/* A first pass, not counted, reads the weights from the file and warms everything. */
 	TRY_TO(out, bench_prefill(&b, &prefill[0], &first[0]));
@@ -326,9 +344,15 @@ int vb_bench_model(struct vb_engine *e, const struct vb_bench_spec *s, char **js
 		TRY_TO(out, bench_prefill(&b, &prefill[i], &first[i]));
 	}
 	TRY_TO(out, prepare_decode(&b));
+	if (!e->gpu)
+		TRY_TO(out, limits_reader_create(&on, &reader));
 	for (int i = 0; i < s->repeat; i++) {
-		TRY_TO(out, measure_read(e, &bandwidth[i]));
-		TRY_TO(out, bench_decode(&b, &decode[i], &idle[i]));
+		struct decoded d;
+		TRY_TO(out, bench_decode(&b, reader, &d));
+		decode[i] = d.tok_s;
+		bandwidth[i] = d.bytes_s;
+		idle[i] = d.idle;
+		fraction[i] = d.tok_s / (d.bytes_s / step_bytes * (double)s->batch);
 	}
 	struct spread d = spread_of(decode, s->repeat);
 	double read = spread_of(bandwidth, s->repeat).median;
@@ -339,7 +363,7 @@ int vb_bench_model(struct vb_engine *e, const struct vb_bench_spec *s, char **js
 			      "prefill_tok_s", spread_json(spread_of(prefill, s->repeat)), "first_token_s",
 			      spread_json(spread_of(first, s->repeat)), "decode_tok_s", spread_json(d), "limit",
 			      "memory_read_gb_s", read / 1e9, "bytes_per_step", step_bytes, "decode_tok_s", limit,
-			      "decode_fraction", d.median / limit);
+			      "decode_fraction", spread_of(fraction, s->repeat).median);
 	struct machine_speed speed = { .read_bytes_s = read, .flops_s = spread_of(rate, s->repeat).median };
 	add_prefill_limit(o, s, speed.flops_s, flops, spread_of(prefill, s->repeat).median);
 	if (o && s->profile) {
@@ -359,6 +383,7 @@ int vb_bench_model(struct vb_engine *e, const struct vb_bench_spec *s, char **js
 	if (!*json)
 		FAIL_TO(out, VB_ENOMEM, "out of memory: JSON");
 out:
+	limits_reader_destroy(&reader);
 	release_decode(&b);
 	engine_show(e);
 	engine_stop_driving(e);

@@ -146,8 +146,10 @@ static void run_next(struct team *team, struct linear_bench *l)
 	team_run(team, run_linear, l);
 }
 
-/* Median seconds of one product. A repeat takes at least a millisecond, or the clock would be measured too. */
-static double time_linear(struct team *team, struct linear_bench *l, double *seconds, int repeat)
+/* Median seconds of one product. A repeat takes at least a millisecond, or the clock would be measured too. Memory is measured in turns
+ * with them: neighbours on the machine come and go. */
+static double time_linear(struct team *team, struct linear_bench *l, struct limits_reader *reader, double *seconds, double *bytes_s,
+			  int repeat)
 {
 	double start = clock_s();
 	run_next(team, l);
@@ -155,10 +157,13 @@ static double time_linear(struct team *team, struct linear_bench *l, double *sec
 	double estimate = (clock_s() - start) / 2;
 	int64_t runs = 1 + (int64_t)(1e-3 / (estimate > 1e-8 ? estimate : 1e-8));
 	for (int i = 0; i < repeat; i++) {
+		double read_bytes = 0, read_s = 0;
 		start = clock_s();
 		for (int64_t k = 0; k < runs; k++)
 			run_next(team, l);
 		seconds[i] = (clock_s() - start) / (double)runs;
+		limits_reader_run(reader, (uint64_t)(runs * l->matrix_bytes), &read_bytes, &read_s);
+		bytes_s[i] = read_bytes / read_s;
 	}
 	return spread_of(seconds, repeat).median;
 }
@@ -240,8 +245,12 @@ static int bench_linear(struct bench *b, struct linear_bench *l, int repeat, cha
 	l->scratch = mem_pages(l->scratch_bytes);
 	void *x = mem_pages(x_bytes);
 	float *y = mem_pages(y_bytes);
-	double *seconds = mem_calloc((size_t)repeat, sizeof *seconds);
-	int rc = l->canonical && (l->packed || !l->packed_bytes) && l->scratch && x && y && seconds ? VB_OK : VB_ENOMEM;
+	double *seconds = mem_calloc((size_t)repeat, sizeof *seconds), *bytes_s = mem_calloc((size_t)repeat, sizeof *bytes_s);
+	const struct limits_setup on = { .team = b->team, .isa = b->setup.isa, .memory = b->setup.facts.memory };
+	struct limits_reader *reader = NULL;
+	int rc = l->canonical && (l->packed || !l->packed_bytes) && l->scratch && x && y && seconds && bytes_s ? VB_OK : VB_ENOMEM;
+	if (rc == VB_OK)
+		rc = limits_reader_create(&on, &reader);
 	if (rc == VB_OK) {
 		team_run(b->team, fill, l);
 		place_matrix(l);
@@ -253,16 +262,12 @@ static int bench_linear(struct bench *b, struct linear_bench *l, int repeat, cha
 		a->y = y;
 		a->matrix = &l->matrix;
 		a->scratch = l->scratch;
-		double took = time_linear(b->team, l, seconds, repeat);
-		/* Again, beside the product: neighbours on the machine come and go. */
-		const struct limits_setup on = { .team = b->team, .isa = b->setup.isa, .memory = b->setup.facts.memory };
-		double read_again = 0;
-		rc = limits_measure_read(&on, 5, &read_again);
-		if (read_again > b->limits.read_bytes_s)
-			b->limits.read_bytes_s = read_again;
-		if (rc == VB_OK)
-			rc = give_json(linear_json(b, l, &pick, took), json);
+		double took = time_linear(b->team, l, reader, seconds, bytes_s, repeat);
+		b->limits.read_bytes_s = spread_of(bytes_s, repeat).median;
+		rc = give_json(linear_json(b, l, &pick, took), json);
 	}
+	limits_reader_destroy(&reader);
+	mem_free(bytes_s);
 	mem_free(seconds);
 	mem_free_pages(y, y_bytes);
 	mem_free_pages(x, x_bytes);

@@ -48,11 +48,114 @@ limits_fn *limits_kernel(int row)
 	return functions[row].run;
 }
 
-/* ---- Measuring ---- */
+/* ---- Reading ---- */
+
+struct limits_reader {
+	struct team *team;
+	limits_fn *fn;
+	double (*now)(void);
+	char *data;
+	size_t bytes;
+	/* A worker's bytes are one piece, which it touches first; of it [at, at + length) is read in a run. */
+	size_t piece, at, length;
+};
+
+static double (*clock_of(const struct limits_setup *s))(void)
+{
+	return s->now ? s->now : clock_s;
+}
+
+static void fill_piece(void *context, int index, int n_workers)
+{
+	struct limits_reader *r = context;
+	(void)n_workers;
+	uint64_t *word = (uint64_t *)(void *)(r->data + (size_t)index * r->piece);
+	for (size_t i = 0; i < r->piece / sizeof *word; i++)
+		word[i] = i;
+}
+
+static void read_piece(void *context, int index, int n_workers)
+{
+	struct limits_reader *r = context;
+	(void)n_workers;
+	const struct limits_args a = { .work = LIMITS_READ, .data = r->data + (size_t)index * r->piece + r->at, .bytes = r->length };
+	struct limits_result unused;
+	r->fn(&a, &unused);
+}
+
+int limits_reader_create(const struct limits_setup *s, struct limits_reader **out)
+{
+	const struct limits_request request = { LIMITS_READ, DTYPE_F32 };
+	struct pick pick;
+	*out = NULL;
+	TRY(limits_pick(s->isa, &request, NULL, &pick));
+	struct limits_reader *r = mem_calloc(1, sizeof *r);
+	if (!r)
+		return VB_ENOMEM;
+	size_t workers = (size_t)team_size(s->team), bytes = s->memory / 4 < READ_MOST ? (size_t)(s->memory / 4) : READ_MOST;
+	*r = (struct limits_reader){ .team = s->team, .fn = limits_kernel(pick.row), .now = clock_of(s) };
+	r->piece = (bytes < READ_LEAST ? READ_LEAST : bytes) / workers / LIMITS_GRAIN * LIMITS_GRAIN;
+	if (r->piece == 0)
+		r->piece = LIMITS_GRAIN;
+	r->bytes = r->piece * workers;
+	r->data = mem_pages(r->bytes);
+	if (!r->data) {
+		mem_free(r);
+		return VB_ENOMEM;
+	}
+	team_run(r->team, fill_piece, r);
+	*out = r;
+	return VB_OK;
+}
+
+void limits_reader_destroy(struct limits_reader **r)
+{
+	if (*r)
+		mem_free_pages((*r)->data, (*r)->bytes);
+	mem_free(*r);
+	*r = NULL;
+}
+
+uint64_t limits_reader_turn(const struct limits_reader *r)
+{
+	return r->bytes;
+}
+
+void limits_reader_run(struct limits_reader *r, uint64_t bytes, double *read_bytes, double *seconds)
+{
+	size_t workers = r->bytes / r->piece, left = (size_t)(bytes / workers + LIMITS_GRAIN - 1) / LIMITS_GRAIN * LIMITS_GRAIN;
+	for (; left > 0; left -= r->length) {
+		if (r->at == r->piece)
+			r->at = 0;
+		r->length = left < r->piece - r->at ? left : r->piece - r->at;
+		double start = r->now();
+		team_run(r->team, read_piece, r);
+		*seconds += r->now() - start;
+		*read_bytes += (double)(r->length * workers);
+		r->at += r->length;
+	}
+}
+
+int limits_measure_read(const struct limits_setup *s, int repeat, double *bytes_s)
+{
+	struct limits_reader *r;
+	TRY(limits_reader_create(s, &r));
+	*bytes_s = 0;
+	for (int i = 0; i < repeat; i++) {
+		double bytes = 0, seconds = 0;
+		limits_reader_run(r, limits_reader_turn(r), &bytes, &seconds);
+		if (bytes / (seconds > 0 ? seconds : 1e-9) > *bytes_s)
+			*bytes_s = bytes / (seconds > 0 ? seconds : 1e-9);
+	}
+	limits_reader_destroy(&r);
+	return VB_OK;
+}
+
+/* ---- Multiplying ---- */
 
 struct work {
 	limits_fn *fn;
-	struct limits_args args; /* bytes: of the whole buffer */
+	struct limits_args args;
 	/* One a worker, padded so that no two share a cache line. */
 	struct {
 		struct limits_result result;
@@ -60,64 +163,25 @@ struct work {
 	} *worker;
 };
 
-static void run_share(void *context, int index, int n_workers)
+static void multiply(void *context, int index, int n_workers)
 {
 	struct work *w = context;
-	struct limits_args a = w->args;
-	int64_t begin, end;
-	team_share((int64_t)w->args.bytes, LIMITS_GRAIN, index, n_workers, &begin, &end);
-	a.data = (const char *)w->args.data + begin;
-	a.bytes = (size_t)(end - begin);
-	w->fn(&a, &w->worker[index].result);
-}
-
-/* Whoever reads a page is who first touches it. */
-static void fill_share(void *context, int index, int n_workers)
-{
-	struct work *w = context;
-	int64_t begin, end;
-	team_share((int64_t)w->args.bytes, LIMITS_GRAIN, index, n_workers, &begin, &end);
-	uint64_t *word = (uint64_t *)((char *)w->args.data + begin);
-	for (int64_t i = 0; i < (end - begin) / (int64_t)sizeof *word; i++)
-		word[i] = (uint64_t)i;
+	(void)n_workers;
+	w->fn(&w->args, &w->worker[index].result);
 }
 
 /* Seconds of the fastest of some runs. */
 static double fastest(const struct limits_setup *s, struct work *w, int repeat)
 {
-	double (*now)(void) = s->now ? s->now : clock_s;
-	double best = 0;
+	double (*now)(void) = clock_of(s), best = 0;
 	for (int i = 0; i < repeat; i++) {
 		double start = now();
-		team_run(s->team, run_share, w);
+		team_run(s->team, multiply, w);
 		double took = now() - start;
 		if (i == 0 || took < best)
 			best = took;
 	}
 	return best > 0 ? best : 1e-9;
-}
-
-int limits_measure_read(const struct limits_setup *s, int repeat, double *bytes_s)
-{
-	const struct limits_request r = { LIMITS_READ, DTYPE_F32 };
-	struct work w = { 0 };
-	struct pick pick;
-	TRY(limits_pick(s->isa, &r, NULL, &pick));
-	size_t bytes = s->memory / 4 < READ_MOST ? (size_t)(s->memory / 4) / LIMITS_GRAIN * LIMITS_GRAIN : READ_MOST;
-	if (bytes < READ_LEAST)
-		bytes = READ_LEAST;
-	void *data = mem_pages(bytes);
-	w.worker = mem_calloc((size_t)team_size(s->team), sizeof *w.worker);
-	int rc = data && w.worker ? VB_OK : VB_ENOMEM;
-	if (rc == VB_OK) {
-		w.fn = limits_kernel(pick.row);
-		w.args = (struct limits_args){ .work = LIMITS_READ, .data = data, .bytes = bytes };
-		team_run(s->team, fill_share, &w);
-		*bytes_s = (double)bytes / fastest(s, &w, repeat);
-	}
-	mem_free(w.worker);
-	mem_free_pages(data, bytes);
-	return rc;
 }
 
 /* No row for the type: it is widened to f32. */

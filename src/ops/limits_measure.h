@@ -23,7 +23,19 @@ struct limits_setup {
 	double (*now)(void); /* seconds; NULL: clock_s */
 };
 
-/* Bytes a second that the team reads: the fastest of `repeat` runs. This is the program's one measure of memory. */
+/* The program's one measure of memory. What the neighbours leave of a machine's bandwidth changes from one millisecond to the next, so
+ * work that is to be compared with it is done in turns with it. */
+struct limits_reader;
+
+int limits_reader_create(const struct limits_setup *s, struct limits_reader **out);
+/* Sets *r to NULL, which it may be. */
+void limits_reader_destroy(struct limits_reader **r);
+/* Bytes after which it has read all that it has, and begins again. */
+uint64_t limits_reader_turn(const struct limits_reader *r);
+/* Reads so many bytes or a little more, all workers together, behind what was read last. Adds what it read, and how long that took. */
+void limits_reader_run(struct limits_reader *r, uint64_t bytes, double *read_bytes, double *seconds);
+
+/* Bytes a second that the team reads: the fastest of `repeat` turns. */
 int limits_measure_read(const struct limits_setup *s, int repeat, double *bytes_s);
 
 /* Floating-point operations a second for factors of a type: the fastest of `repeat` runs, each of some 20 ms. */
