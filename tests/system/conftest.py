@@ -31,7 +31,7 @@ def sanitized():
 @pytest.fixture(scope="session")
 def cases(sanitized):
     """For prove: its bits are compared without sanitizers; under them each case takes seconds, and addresses repeat."""
-    return 10 if sanitized else 40
+    return 4 if sanitized else 40
 
 
 @pytest.fixture(scope="session")
