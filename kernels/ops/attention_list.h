@@ -51,7 +51,9 @@ struct attention_simt_args {
 	float score_scale, score_cap;
 };
 
-/* What the sm80 kernels take: pointers into the list, and into workspace that launches of one stream share. */
+/* What the sm80 kernels take: pointers into the list, and into workspace that launches of one stream share. A launch that begins
+ * early (gpu.h) reads the list, the page table and the keys and values of positions below a block's `position` while kernels in front of it
+ * still run: those must not write them. Nothing else does before a copy or a launch that waits, with which every step begins. */
 struct attention_sm80_args {
 	struct attention_args a;
 	float score_scale, score_cap;

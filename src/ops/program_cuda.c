@@ -651,6 +651,8 @@ static int64_t put_wishes(struct program *p, const struct sample_wish *wishes, i
 	return count;
 }
 
+/* In front of a step's launches. As a copy it waits for all that was enqueued before, so that this step's kernels may read what earlier
+ * steps wrote before their own predecessors have ended (kernels/ops/attention_list.h). */
 static void upload_block(struct program *p)
 {
 	gpu_upload(p->gpu, p->cuda->device, p->cuda->host[p->cuda->turn], p->cuda->at.bytes);

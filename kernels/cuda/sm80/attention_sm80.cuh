@@ -226,6 +226,7 @@ __device__ __forceinline__ void write_values(const struct attention_args &a, int
 struct ticket {
 	struct attention_block b;
 	int kv_head;
+	int first_token, first_head; // of its first row: in the sequence's query tokens, in the KV head's group
 	int piece_begin, piece_end; // of this worker's part
 	int first_piece, last_piece; // of all its parts
 	int tile_begin, tile_end;
@@ -240,6 +241,25 @@ __device__ __forceinline__ struct attention_block load_block(const struct attent
 	int4 lo = __ldcg(from), hi = __ldcg(from + 1);
 	struct attention_block block = { lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z };
 	return block;
+}
+
+__device__ __forceinline__ struct attention_split load_split(const struct attention_split *from)
+{
+	int4 v = __ldcg((const int4 *)from);
+	return { v.x, v.y, v.z, v.w };
+}
+
+// Which of the sequence's query tokens a row of the ticket is of. Divided by way of the reciprocal, exact for as many rows as a block
+// has: the division of integers is a long way where few keys are all there is to do.
+__device__ __forceinline__ int token_of(const struct ticket &k, int row, int group)
+{
+	return k.first_token + (int)(((float)(k.first_head + row) + 0.5f) * reciprocal_fast((float)group));
+}
+
+// The row's query head; `token` is token_of the row.
+__device__ __forceinline__ int head_of(const struct ticket &k, int row, int token, int group)
+{
+	return k.kv_head * group + k.first_head + row - (token - k.first_token) * group;
 }
 
 // The worker's range: attention_worker without the block.
@@ -257,6 +277,9 @@ __device__ __forceinline__ void get_ticket(const struct attention_sm80_args &s, 
 {
 	out->b = b;
 	out->kv_head = ticket % (int)s.a.n_kv_heads;
+	int group = (int)s.a.n_heads / (int)s.a.n_kv_heads;
+	out->first_token = b.row_begin / group;
+	out->first_head = b.row_begin - out->first_token * group;
 	bool any = out->b.key_begin < out->b.key_end;
 	out->first_piece = any ? (int)attention_piece_of(out->b.key_begin) : 0;
 	out->last_piece = any ? (int)attention_piece_of(out->b.key_end - 1) + 1 : 0;
@@ -297,6 +320,7 @@ struct fetch {
 	int t;              // ticket; beyond the last one when all is fetched
 	int tile, tile_end; // the next tile
 	int key_begin, key_end;
+	int old_end; // keys below it are of earlier steps
 	int seq, kv_head;
 	int32_t page, next_page; // lane i: the page of keys 8i.. of the tile's window, and of the window behind it
 	int slot;                // of the ring, next to be written
@@ -306,7 +330,7 @@ struct fetch {
 		int key = window * WINDOW + (threadIdx.x & 31) * PAGE_MIN;
 		if (key >= key_end || key + PAGE_MIN <= key_begin)
 			return 0;
-		return __ldcg(s.a.page_table + seq * s.a.table_stride + key / (int)s.a.page_size);
+		return __ldcg(s.a.page_table + seq * s.a.table_stride + (key >> (31 - __clz((int)s.a.page_size))));
 	}
 
 	// Goes to the first ticket from t on that has keys; b is the block of t.
@@ -322,12 +346,18 @@ struct fetch {
 				continue;
 			}
 			tile = k.tile_begin, tile_end = k.tile_end;
-			key_begin = k.b.key_begin, key_end = k.b.key_end;
+			key_begin = k.b.key_begin, key_end = k.b.key_end, old_end = k.b.position;
 			seq = k.b.seq, kv_head = k.kv_head;
 			page = look_up(s, tile / (WINDOW / TILE));
 			next_page = look_up(s, tile / (WINDOW / TILE) + 1);
 			return;
 		}
+	}
+
+	// Whether earlier steps wrote all that the next tile has.
+	__device__ __forceinline__ bool is_old(const struct range &w) const
+	{
+		return t <= w.last && min(tile * TILE + TILE, key_end) <= old_end;
 	}
 
 	// Starts to copy the next tile; where there is none, an empty group keeps the count.
@@ -562,29 +592,17 @@ struct worker {
 	// The next tile, when it has arrived; copying goes on behind it.
 	__device__ __forceinline__ uint32_t next_tile(const struct attention_sm80_args &s)
 	{
-		if (s.n_stages > 1) {
+		if (s.n_stages > 1)
 			copy_wait(s.n_stages - 2);
-			__syncthreads(); // all copies are visible, and nobody reads the slot that is written next
-			ahead.issue(s, range, ring);
-		} else {
-			__syncthreads();
-			ahead.issue(s, range, ring);
+		__syncthreads(); // all copies are visible, and nobody reads the slot that is written next
+		ahead.issue(s, range, ring);
+		if (s.n_stages == 1) {
 			copy_wait(0);
 			__syncthreads();
 		}
 		uint32_t at = ring + slot * shape<D>::STAGE_BYTES;
 		slot = slot + 1 == s.n_stages ? 0 : slot + 1;
 		return at;
-	}
-
-	__device__ __forceinline__ int64_t token_of(const struct ticket &k, int row) const
-	{
-		return k.b.token + (k.b.row_begin + row) / group;
-	}
-
-	__device__ __forceinline__ int head_of(const struct ticket &k, int row) const
-	{
-		return k.kv_head * group + (k.b.row_begin + row) % group;
 	}
 
 	// The ticket's queries, and zeros up to n rows.
@@ -596,9 +614,11 @@ struct worker {
 		for (int i = thread; i < n * C; i += shape<D>::THREADS) {
 			int row = i / C, chunk = i % C;
 			int4 v = make_int4(0, 0, 0, 0);
-			if (row < n_rows && chunk * 8 < s.a.head_dim)
-				v = *(const int4 *)((const uint16_t *)s.a.q + token_of(k, row) * s.a.q_stride +
-						    head_of(k, row) * s.a.head_dim + chunk * 8);
+			if (row < n_rows && chunk * 8 < s.a.head_dim) {
+				int token = token_of(k, row, group), head = head_of(k, row, token, group);
+				v = *(const int4 *)((const uint16_t *)s.a.q + (k.b.token + token) * s.a.q_stride +
+						    head * s.a.head_dim + chunk * 8);
+			}
 			*(int4 *)(query_rows + chunk_at<D>(row, chunk)) = v;
 		}
 		__syncthreads();
@@ -727,8 +747,8 @@ __device__ __forceinline__ void merge(const struct attention_sm80_args &s, const
 		for (int e = 0; e < E; e++) {
 			if (first + e * THREADS >= n_elements)
 				continue;
-			int64_t token = k.b.token + (k.b.row_begin + row[e]) / group;
-			int head = k.kv_head * group + (k.b.row_begin + row[e]) % group;
+			int of_sequence = token_of(k, row[e], group), head = head_of(k, row[e], of_sequence, group);
+			int64_t token = k.b.token + of_sequence;
 			float lse, scale = finish(s.a, head, m[e], l[e], lse);
 			if (column[e] < s.a.head_dim) {
 				float out[4] = { o[e][0] * scale, o[e][1] * scale, o[e][2] * scale, o[e][3] * scale };
@@ -753,11 +773,10 @@ struct sight {
 		for (int m = 0; m < M; m++)
 #pragma unroll
 			for (int i = 0; i < 2; i++)
-				position[m][i] = k.b.position +
-						 (k.b.row_begin + min(row + 16 * m + 8 * i, n_rows - 1)) / group;
-		attention_visible(k.b.position + (k.b.row_end - 1) / group, s.a.window, &begin, &end);
+				position[m][i] = k.b.position + token_of(k, min(row + 16 * m + 8 * i, n_rows - 1), group);
+		attention_visible(k.b.position + token_of(k, n_rows - 1, group), s.a.window, &begin, &end);
 		full_begin = ((int)begin + TILE - 1) / TILE;
-		attention_visible(k.b.position + k.b.row_begin / group, s.a.window, &begin, &end);
+		attention_visible(k.b.position + k.first_token, s.a.window, &begin, &end);
 		full_end = (int)end / TILE;
 	}
 
@@ -800,8 +819,8 @@ __device__ __forceinline__ void write_rows(const struct attention_sm80_args &s, 
 			int at = row + 16 * m + 8 * i;
 			if (at >= n_rows)
 				continue;
-			int64_t token = k.b.token + (k.b.row_begin + at) / group;
-			int head = k.kv_head * group + (k.b.row_begin + at) % group;
+			int of_sequence = token_of(k, at, group), head = head_of(k, at, of_sequence, group);
+			int64_t token = k.b.token + of_sequence;
 			float lse, scale = finish(s.a, head, r.m[m][i], r.l[m][2 * i], lse);
 			int64_t first = token * s.a.out_stride + head * s.a.head_dim;
 #pragma unroll
@@ -884,33 +903,47 @@ __device__ __forceinline__ void attention_sm80(const struct attention_sm80_args 
 	struct attention_block first = load_block(&s.workers[blockIdx.x].block);
 	w.range.first = lo.x, w.range.last = lo.y, w.range.first_piece = lo.z, w.range.last_piece = lo.w;
 	w.range.first_split = hi.x, w.range.last_split = hi.y;
+	// One block at least waits below, so that this kernel does not end before its predecessor.
+	if (w.range.first > w.range.last && blockIdx.x > 0)
+		return;
 	w.query_rows = shared + s.n_stages * shape<D>::STAGE_BYTES;
 	w.ring = shared_address(shared);
 	w.queries = shared_address(w.query_rows);
 	w.slot = 0;
-	w.group = (int)(s.a.n_heads / s.a.n_kv_heads);
+	w.group = (int)s.a.n_heads / (int)s.a.n_kv_heads;
 	w.ahead.t = w.range.first;
 	w.ahead.slot = 0;
-	if (w.range.first <= w.range.last)
+	__shared__ struct ticket k; // registers are dear where there are many rows
+	int n_under_way = 1;
+	if (w.range.first <= w.range.last) {
 		w.ahead.enter(s, w.range, first);
+		for (; n_under_way < s.n_stages && w.ahead.is_old(w.range); n_under_way++)
+			w.ahead.issue(s, w.range, w.ring);
+		if (threadIdx.x == 0)
+			get_ticket(s, w.range, w.range.first, w.range.first, first, &k);
+		if (threadIdx.x == 0 && k.split >= 0)
+			k.shared = load_split(&s.splits[k.split]);
+	}
 #if __CUDA_ARCH__ >= 900
-	// List and page table were there before the kernel that this one may overlap with began; nothing else was.
+	// List, page table and the keys of earlier steps were there before the kernel that this one may overlap with began; nothing
+	// else was.
 	asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
-	for (int i = 1; i < s.n_stages; i++)
+	for (; n_under_way < s.n_stages; n_under_way++)
 		w.ahead.issue(s, w.range, w.ring);
 	for (int t = w.range.first; t <= w.range.last; t++) {
-		__shared__ struct ticket k; // registers are dear where there are many rows
-		__syncthreads();
-		if (threadIdx.x == 0) {
+		if (t > w.range.first) {
+			__syncthreads();
+			if (threadIdx.x == 0) {
 #if __CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890
-			// As compiled for these, two registers too many would be taken all the while.
-			w.range.first_split = __ldcg(&s.workers[blockIdx.x].first_split);
-			w.range.last_split = __ldcg(&s.workers[blockIdx.x].last_split);
+				// As compiled for these, two registers too many would be taken all the while.
+				w.range.first_split = __ldcg(&s.workers[blockIdx.x].first_split);
+				w.range.last_split = __ldcg(&s.workers[blockIdx.x].last_split);
 #endif
-			get_ticket(s, w.range, t, t, load_block(block_of(s, t)), &k);
-			if (k.split >= 0)
-				k.shared = s.splits[k.split];
+				get_ticket(s, w.range, t, t, load_block(block_of(s, t)), &k);
+				if (k.split >= 0)
+					k.shared = load_split(&s.splits[k.split]);
+			}
 		}
 		__syncthreads();
 		int n_rows = k.b.row_end - k.b.row_begin;

@@ -219,9 +219,9 @@ struct wide {
 		int n_rows = k.b.row_end - k.b.row_begin, thread = thread_index(), chunk = thread % C;
 #pragma unroll 4
 		for (int row = thread / C; row < n; row += ROWS) {
-			int at = k.b.row_begin + row, head = k.kv_head * group + at % group;
+			int token = token_of(k, row, group), head = head_of(k, row, token, group);
 			bool wanted = row < n_rows && chunk * 8 < s.a.head_dim;
-			int64_t from = (k.b.token + at / group) * s.a.q_stride + head * s.a.head_dim + chunk * 8;
+			int64_t from = (k.b.token + token) * s.a.q_stride + head * s.a.head_dim + chunk * 8;
 			copy_async(queries + chunk_at<D>(row, chunk), (const uint16_t *)s.a.q + (wanted ? from : 0), wanted);
 		}
 		copy_commit();
@@ -316,7 +316,7 @@ __device__ __forceinline__ void look_at_ticket(const struct attention_sm80_args 
 	int ticket = __ldcg(s.line + t);
 	get_ticket(s, shared.range, t, ticket, load_block(block_of(s, ticket)), &k);
 	if (k.split >= 0)
-		k.shared = s.splits[k.split];
+		k.shared = load_split(&s.splits[k.split]);
 	struct sight<1> sight(s, k, 0, group);
 	out->ticket = k;
 	out->full_begin = sight.full_begin, out->full_end = sight.full_end;
