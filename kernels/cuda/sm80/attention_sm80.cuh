@@ -919,10 +919,11 @@ __device__ __forceinline__ void attention_sm80(const struct attention_sm80_args 
 		w.ahead.enter(s, w.range, first);
 		for (; n_under_way < s.n_stages && w.ahead.is_old(w.range); n_under_way++)
 			w.ahead.issue(s, w.range, w.ring);
-		if (threadIdx.x == 0)
+		if (threadIdx.x == 0) {
 			get_ticket(s, w.range, w.range.first, w.range.first, first, &k);
-		if (threadIdx.x == 0 && k.split >= 0)
-			k.shared = load_split(&s.splits[k.split]);
+			if (k.split >= 0)
+				k.shared = load_split(&s.splits[k.split]);
+		}
 	}
 #if __CUDA_ARCH__ >= 900
 	// List, page table and the keys of earlier steps were there before the kernel that this one may overlap with began; nothing
