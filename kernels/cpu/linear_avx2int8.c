@@ -9,7 +9,6 @@
 
 /* Registers: 8 sums, 2 of weights and 2 of their sizes, 2 for a product, 1 of ones; float32 sums wait in memory. */
 #define TOKENS 4
-#define AHEAD 1664
 
 static const struct linear_form form = { .rows = GROUP_ROWS, .tokens = TOKENS };
 
@@ -95,7 +94,7 @@ static inline __attribute__((always_inline)) void tile(const char *w, int64_t gr
 		}
 		for (int half = 0; half < 2; half++) {
 			for (int i = half; i < (q4 ? 9 : 17); i += 2)
-				__builtin_prefetch(w + AHEAD + 64 * i, 0, 2);
+				__builtin_prefetch(w + GROUP_AHEAD + 64 * i, 0, 2);
 			group_of(w, q4 ? head : w + GROUP_BYTES, head + 64, half, word, total, tokens, q4);
 		}
 		w += q4 ? GROUP_BYTES / 2 : GROUP_Q8_BYTES;

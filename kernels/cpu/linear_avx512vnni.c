@@ -15,9 +15,6 @@
 /* From so many blocks on, a panel is walked in parts that stay in the first-level cache, with its tables. */
 #define WIDE_BLOCKS 4
 #define PART_GROUPS 8
-/* How far ahead weights are asked for, a few lines between the products of each. Asked for in one go, a group's lines come 15 % slower; of 4-bit
- * weights, 2 KiB ahead 20 % slower. */
-#define AHEAD 1664
 
 static const struct linear_form form = { .rows = GROUP_ROWS, .tokens = TOKENS };
 
@@ -130,7 +127,7 @@ static inline __attribute__((always_inline)) void tile_narrow(const char *w, int
 		const int *word = (const int *)(const void *)x;
 		__m512i sum[2][TOKENS];
 		if (asks)
-			ask(w + AHEAD, 1);
+			ask(w + GROUP_AHEAD, 1);
 		if (q4 && left-- == 0) {
 			unit0 = units(w, true);
 			unit1 = units(w + 32, true);
@@ -146,7 +143,7 @@ static inline __attribute__((always_inline)) void tile_narrow(const char *w, int
 		for (int j = 0; j < 4; j++) {
 			__m512i w0, w1, w2, w3;
 			if (asks)
-				ask(w + AHEAD + 64 + (q4 ? 128 : 256) * j, q4 ? 2 : 4);
+				ask(w + GROUP_AHEAD + 64 + (q4 ? 128 : 256) * j, q4 ? 2 : 4);
 			if (q4) {
 				expand(w + 128 * j, offset0, &w0, &w2);
 				expand(w + 128 * j + 64, offset1, &w1, &w3);

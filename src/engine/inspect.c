@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-
 static json_t *tensor_json(const struct tensor_set *set, const struct tensor *t)
 {
 	json_t *shape = json_array();

@@ -47,7 +47,7 @@ extern const struct kernel_set glu_set, glu_cuda_set;
 int glu_pick(uint32_t isa, const struct glu_request *r, const char *forced, struct pick *out);
 glu_fn *glu_kernel(int row);
 
-extern const struct kernel_set limits_set;
+extern const struct kernel_set limits_set, limits_cuda_set;
 int limits_pick(uint32_t isa, const struct limits_request *r, const char *forced, struct pick *out);
 limits_fn *limits_kernel(int row);
 

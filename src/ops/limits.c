@@ -11,42 +11,9 @@
 #define READ_LEAST ((size_t)1 << 20)
 #define ROUNDS 4000000 /* some 20 ms; sums stay exact in f32, below 2^24 */
 
-static const struct kernel_row rows[] = {
-#define KERNEL(op, name, needs, properties) { #name, (needs), (properties) },
-#define KERNEL_CUDA(op, name, needs, properties)
-#include "kernels/ops/limits.def"
-#undef KERNEL
-#undef KERNEL_CUDA
-	{ NULL, 0, 0 },
-};
-
-static const struct {
-	limits_fn *run;
-	limits_refuse_fn *refuse;
-} functions[] = {
-#define KERNEL(op, name, needs, properties) { limits_##name, limits_##name##_refuse },
-#define KERNEL_CUDA(op, name, needs, properties)
-#include "kernels/ops/limits.def"
-#undef KERNEL
-#undef KERNEL_CUDA
-};
-
-static const char *refuse(const void *request, int row)
-{
-	return functions[row].refuse(request);
-}
-
-const struct kernel_set limits_set = KERNEL_SET("limits", rows, refuse);
-
-int limits_pick(uint32_t isa, const struct limits_request *r, const char *forced, struct pick *out)
-{
-	return registry_pick(&limits_set, isa, r, forced, out);
-}
-
-limits_fn *limits_kernel(int row)
-{
-	return functions[row].run;
-}
+#define OP limits
+#define OP_DEF "kernels/ops/limits.def"
+#include "operation.h"
 
 /* ---- Reading ---- */
 
