@@ -125,7 +125,7 @@ static void stride_order(const struct toy_args *a, int64_t t_begin, int64_t t_en
 		put(a, t, (a->x_stride == a->d ? sum_up : sum_down)(a->x + t * a->x_stride, a->d));
 }
 
-/* Without a sanitizer's report, whose stack takes longer than a hang's watchdog on a busy machine. */
+/* Without a sanitizer's report: it would be one of a fault that is meant. */
 __attribute__((no_sanitize("undefined"))) static void crash(const struct toy_args *a, int64_t t_begin, int64_t t_end)
 {
 	good(a, t_begin, t_end);

@@ -5,6 +5,8 @@ import subprocess
 
 import pytest
 
+from waiting import LIMIT_S
+
 REQUESTS = [
     {"id": "story", "prompt": "Once upon a time", "max_tokens": 30, "logprobs": 2},
     {"id": "ids", "prompt_ids": [3064, 833, 826], "max_tokens": 12, "logprobs": 0, "ignore_eos": True},
@@ -122,7 +124,7 @@ def test_interrupt(build):
     process.stdin.close()
     assert process.stdout.readline()  # the short one has ended, the long one runs
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
+    assert process.wait(timeout=LIMIT_S) == 130
 
 
 # ---- prove ----
