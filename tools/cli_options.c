@@ -209,14 +209,13 @@ bool options_given(const char *name)
 
 /* ---- Names ---- */
 
-/* Edits (insert, delete, replace, swap of neighbours) that turn a into b; names are short. */
+enum { LONGEST_NAME = 40 };
+
+/* Edits (insert, delete, replace, swap of neighbours) that turn a into b. */
 static int distance(const char *a, const char *b)
 {
-	enum { MAX = 40 };
 	int la = (int)strlen(a), lb = (int)strlen(b);
-	if (la > MAX || lb > MAX)
-		return MAX;
-	int d[MAX + 1][MAX + 1];
+	int d[LONGEST_NAME + 1][LONGEST_NAME + 1];
 	for (int i = 0; i <= la; i++)
 		d[i][0] = i;
 	for (int j = 0; j <= lb; j++)
@@ -238,8 +237,12 @@ static int distance(const char *a, const char *b)
 const char *nearest_name(const char *word, const char *const *names, int n)
 {
 	const char *best = NULL;
+	if (strlen(word) > LONGEST_NAME)
+		return NULL;
 	int limit = (int)strlen(word) / 3 + 1, best_distance = limit + 1;
 	for (int i = 0; i < n; i++) {
+		if (strlen(names[i]) > LONGEST_NAME)
+			continue;
 		int apart = distance(word, names[i]);
 		/* What was cut short, or written out, is near however long the rest is. */
 		size_t common = strlen(word) < strlen(names[i]) ? strlen(word) : strlen(names[i]);

@@ -18,6 +18,7 @@
 
 struct batch_run {
 	struct settings *s;
+	const char *input; /* as messages name it */
 	struct vb_engine *engine;
 	json_t *info;
 	int64_t n_running, n_failed;
@@ -27,6 +28,7 @@ struct batch_run {
 /* One line's request; freed when it has ended. */
 struct line {
 	struct batch_run *run;
+	int64_t number; /* from 1 */
 	json_t *object;
 	json_t *id;
 	int32_t *ids;
@@ -43,15 +45,17 @@ static void line_free(struct line *l)
 
 static void print_line(struct batch_run *b, json_t *answer)
 {
-	if (print_json(answer) != EXIT_DONE)
+	if (b->write_failed) /* which was said */
+		json_decref(answer);
+	else if (print_json(answer) != EXIT_DONE)
 		b->write_failed = true;
-	fflush(stdout);
 }
 
-static void print_failure(struct batch_run *b, json_t *id, const char *message)
+static void print_failure(const struct line *l, const char *message)
 {
-	b->n_failed++;
-	print_line(b, json_pack("{s:O, s:s, s:s}", "id", id, "finish_reason", "error", "error", message));
+	l->run->n_failed++;
+	print_line(l->run, json_pack("{s:O, s:I, s:s, s:s}", "id", l->id, "line", (json_int_t)l->number, "finish_reason", "error",
+				     "error", message));
 }
 
 static void on_done(void *user, int status, struct vb_result *result)
@@ -64,36 +68,37 @@ static void on_done(void *user, int status, struct vb_result *result)
 		json_object_set(answer, "id", l->id);
 		print_line(b, answer);
 	} else {
-		print_failure(b, l->id, vb_errmsg());
+		print_failure(l, vb_errmsg());
 	}
 	line_free(l);
 }
 
-static int stops_of(struct line *l, struct vb_request *r)
+static int stops_of(struct line *l, const char *where, struct vb_request *r)
 {
 	const json_t *v = json_get(l->object, "stop");
 	if (!v)
 		return VB_OK;
 	size_t n = json_is_array(v) ? json_array_size(v) : 1;
 	if (n > LINE_STOPS)
-		FAIL(VB_EINVAL, "too many stop strings: %zu: at most %d", n, LINE_STOPS);
+		FAIL(VB_EINVAL, "too many stop strings: %s: %zu: give at most %d", where, n, LINE_STOPS);
 	for (size_t i = 0; i < n; i++) {
 		l->stop[i] = json_string_value(json_is_array(v) ? json_array_get(v, i) : v);
 		if (!l->stop[i])
-			FAIL(VB_EINVAL, "wrong type: stop: a string, or an array of strings");
+			FAIL(VB_EINVAL, "wrong type: %s: key \"stop\": expected a string, or an array of strings", where);
 	}
 	r->stop = l->stop;
 	r->n_stop = n;
 	return VB_OK;
 }
 
-static int prompt_of(struct line *l, struct vb_request *r, char **chat)
+static int prompt_of(struct line *l, const char *where, struct vb_request *r, char **chat)
 {
 	const json_t *ids = json_get(l->object, "prompt_ids"), *messages = json_get(l->object, "chat");
 	const json_t *text = json_get(l->object, "prompt");
 	if (ids) {
 		if (!json_is_array(ids))
-			FAIL(VB_EINVAL, "wrong type: prompt_ids: an array of integers");
+			FAIL(VB_EINVAL, "wrong type: %s: key \"prompt_ids\": expected an array of integers, found %s", where,
+			     json_kind(ids));
 		size_t i, n = json_array_size(ids);
 		const json_t *v;
 		l->ids = mem_alloc(n * sizeof *l->ids);
@@ -102,7 +107,7 @@ static int prompt_of(struct line *l, struct vb_request *r, char **chat)
 		json_array_foreach(ids, i, v) {
 			json_int_t id = json_integer_value(v);
 			if (!json_is_integer(v) || id < 0 || id > INT32_MAX)
-				FAIL(VB_EINVAL, "not a token id: prompt_ids[%zu]", i);
+				FAIL(VB_EINVAL, "not a token id: %s: prompt_ids[%zu]: give a whole number from 0 on", where, i);
 			l->ids[i] = (int32_t)id;
 		}
 		r->prompt_ids = l->ids;
@@ -110,11 +115,14 @@ static int prompt_of(struct line *l, struct vb_request *r, char **chat)
 	}
 	if (text) {
 		if (!json_is_string(text))
-			FAIL(VB_EINVAL, "wrong type: prompt: a string");
+			FAIL(VB_EINVAL, "wrong type: %s: key \"prompt\": expected a string, found %s", where, json_kind(text));
 		r->prompt = json_string_value(text);
 		r->prompt_len = json_string_length(text);
 	}
 	if (messages) {
+		if (!json_is_array(messages) && !json_is_object(messages))
+			FAIL(VB_EINVAL, "wrong type: %s: key \"chat\": expected an array of messages, found %s", where,
+			     json_kind(messages));
 		*chat = json_text(messages);
 		if (!*chat)
 			return VB_ENOMEM;
@@ -146,14 +154,13 @@ static void warn_of_keys(struct batch_run *b, const json_t *object, const char *
 	}
 }
 
-static int fill(struct line *l, struct vb_request *r, char **chat)
+static int fill(struct line *l, const char *where, struct vb_request *r, char **chat)
 {
 	const json_t *o = l->object;
-	const char *where = "request";
 	struct vb_sampling *p = &r->sampling;
 	int64_t seed, logprobs, prompt_logprobs;
-	TRY(prompt_of(l, r, chat));
-	TRY(stops_of(l, r));
+	TRY(prompt_of(l, where, r, chat));
+	TRY(stops_of(l, where, r));
 	TRY(json_get_i64(o, "max_tokens", where, 0, INT32_MAX, r->max_tokens, &r->max_tokens));
 	TRY(json_get_i64(o, "min_tokens", where, 0, INT32_MAX, r->min_tokens, &r->min_tokens));
 	TRY(json_get_f64(o, "temperature", where, 0, 1000, p->temperature, &p->temperature));
@@ -178,13 +185,14 @@ static void submit(struct batch_run *b, const char *text, size_t len, int64_t nu
 {
 	struct line *l = mem_calloc(1, sizeof *l);
 	struct vb_request r;
-	char where[64], *chat = NULL;
-	snprintf(where, sizeof where, "line %lld", (long long)number);
-	int rc = l ? json_parse(&l->object, text, len, where) : VB_ENOMEM;
+	char where[300], *chat = NULL;
+	snprintf(where, sizeof where, "%.250s, line %lld", b->input, (long long)number);
+	int rc = l ? json_parse_at(&l->object, text, len, b->input, number) : VB_ENOMEM;
 	if (rc == VB_OK && !json_is_object(l->object))
 		rc = status_fail(VB_EINVAL, __FILE__, __LINE__, "not a request: %s: expected a JSON object", where);
 	if (l) {
 		l->run = b;
+		l->number = number;
 		json_t *id = json_object_get(l->object, "id");
 		l->id = id ? json_incref(id) : json_integer((json_int_t)number);
 	}
@@ -192,7 +200,7 @@ static void submit(struct batch_run *b, const char *text, size_t len, int64_t nu
 	if (rc == VB_OK)
 		warn_of_keys(b, l->object, where);
 	if (rc == VB_OK)
-		rc = fill(l, &r, &chat);
+		rc = fill(l, where, &r, &chat);
 	if (rc == VB_OK)
 		rc = vb_submit(b->engine, &r, NULL, on_done, l, NULL);
 	mem_free(chat);
@@ -201,27 +209,34 @@ static void submit(struct batch_run *b, const char *text, size_t len, int64_t nu
 		return;
 	}
 	if (l) {
-		print_failure(b, l->id, vb_errmsg());
+		print_failure(l, vb_errmsg());
 		line_free(l);
 	}
 }
 
 static int run_all(struct batch_run *b, const struct buf *input)
 {
+	static const char mark[] = "\xef\xbb\xbf"; /* some editors begin UTF-8 files with it */
 	const char *at = input->data ? input->data : "", *end = at + input->len;
-	int64_t number = 0;
+	int64_t number = 0, n_requests = 0;
 	bool more = true;
+	if (input->len >= 3 && memcmp(at, mark, 3) == 0)
+		at += 3;
 	while ((at < end || more) && !b->write_failed && !was_interrupted()) {
 		while (at < end && b->n_running < b->s->engine.max_batch + AHEAD) {
 			const char *line_end = memchr(at, '\n', (size_t)(end - at));
 			size_t len = (size_t)((line_end ? line_end : end) - at);
 			number++;
-			if (len > 0 && strspn(at, " \t\r") < len)
-				submit(b, at, len, number);
+			if (len > 0 && strspn(at, " \t\r") < len) {
+				submit(b, at, len - (at[len - 1] == '\r'), number);
+				n_requests++;
+			}
 			at += len + (line_end != NULL);
 		}
 		TRY(vb_step(b->engine, &more));
 	}
+	if (!n_requests)
+		print_warning("no requests: %s: give a JSON object a line", b->input);
 	return VB_OK;
 }
 
@@ -240,7 +255,7 @@ int cmd_batch(struct settings *s)
 		print_error("no input: verbatim batch: give --input FILE (or --input -)");
 		return EXIT_USAGE;
 	}
-	struct batch_run b = { .s = s };
+	struct batch_run b = { .s = s, .input = strcmp(s->input, "-") == 0 ? "standard input" : s->input };
 	struct buf model, input;
 	buf_init(&model, 8192);
 	buf_init(&input, INPUT_MAX);
@@ -258,7 +273,8 @@ int cmd_batch(struct settings *s)
 		interrupt_cancels(NULL);
 		print_statistics(&b);
 	}
-	int status = rc != VB_OK ? exit_for(rc) : finish_output();
+	/* What could not be written was said where that happened. */
+	int status = rc != VB_OK ? exit_for(rc) : b.write_failed ? EXIT_FAILED : finish_output();
 	vb_engine_close(&b.engine);
 	json_decref(b.info);
 	buf_fini(&input);

@@ -76,8 +76,13 @@ int read_text(const char *path, struct buf *out)
 	int rc = VB_OK;
 	char block[65536];
 	size_t n;
-	while ((n = fread(block, 1, sizeof block, f)) > 0)
-		TRY_TO(out, buf_append(out, block, n));
+	while ((n = fread(block, 1, sizeof block, f)) > 0) {
+		rc = buf_append(out, block, n);
+		if (rc == VB_ELIMIT)
+			FAIL_TO(out, VB_ELIMIT, "input too long: %s: more than %zu bytes: give less at once",
+				is_stdin ? "standard input" : path, out->max);
+		TRY_TO(out, rc);
+	}
 	if (ferror(f))
 		FAIL_TO(out, VB_EIO, "cannot read: %s: %s", is_stdin ? "standard input" : path, strerror(errno));
 	rc = buf_append(out, "", 0); /* so that data is a string also where there was nothing */

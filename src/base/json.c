@@ -8,17 +8,22 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define MAX_DEPTH 128
 
 /* jansson recurses on nesting up to 2048; a text is measured before it is given to it. */
-static int check_depth(const char *text, size_t len, const char *where)
+static int check_depth(const char *text, size_t len, const char *where, int64_t line)
 {
 	int depth = 0;
 	bool in_string = false;
+	size_t line_begin = 0;
 	for (size_t i = 0; i < len; i++) {
 		char c = text[i];
-		if (in_string) {
+		if (c == '\n') {
+			line++;
+			line_begin = i + 1;
+		} else if (in_string) {
 			if (c == '\\')
 				i++;
 			else if (c == '"')
@@ -27,8 +32,8 @@ static int check_depth(const char *text, size_t len, const char *where)
 			in_string = true;
 		} else if (c == '[' || c == '{') {
 			if (++depth > MAX_DEPTH)
-				FAIL(VB_EFORMAT, "JSON nested deeper than %d: %s, byte %zu: flatten it",
-				     MAX_DEPTH, where, i);
+				FAIL(VB_EFORMAT, "JSON nested deeper than %d: %s, line %lld column %zu: flatten it", MAX_DEPTH,
+				     where, (long long)line, i - line_begin + 1);
 		} else if (c == ']' || c == '}') {
 			depth--;
 		}
@@ -36,19 +41,35 @@ static int check_depth(const char *text, size_t len, const char *where)
 	return VB_OK;
 }
 
-int json_parse(json_t **out, const char *text, size_t len, const char *where)
+static bool is_blank(const char *text, size_t len)
 {
-	TRY(check_depth(text, len, where));
+	size_t i = 0;
+	while (i < len && memchr(" \t\r\n", text[i], 4))
+		i++;
+	return i == len;
+}
+
+int json_parse_at(json_t **out, const char *text, size_t len, const char *where, int64_t line)
+{
+	TRY(check_depth(text, len, where, line));
 	json_error_t error;
 	json_t *v = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
 	/* Out of memory is no fault of the text, and the only failure that leaves no words. */
 	if (!v && !error.text[0])
 		FAIL(VB_ENOMEM, "out of memory: %s: %zu bytes of JSON", where, len);
+	if (!v && is_blank(text, len))
+		FAIL(VB_EFORMAT, "not valid JSON: %s: it is empty", where);
 	if (!v)
-		FAIL(VB_EFORMAT, "not valid JSON: %s, line %d column %d: %s", where, error.line,
-		     error.column, error.text);
+		FAIL(VB_EFORMAT, "not valid JSON: %s, line %lld column %d: %s%s", where, (long long)(line - 1 + error.line),
+		     error.column, error.text,
+		     json_error_code(&error) == json_error_premature_end_of_input ? ": it is cut short" : "");
 	*out = v;
 	return VB_OK;
+}
+
+int json_parse(json_t **out, const char *text, size_t len, const char *where)
+{
+	return json_parse_at(out, text, len, where, 1);
 }
 
 int json_read_file(json_t **out, const char *path, size_t max)
@@ -58,19 +79,20 @@ int json_read_file(json_t **out, const char *path, size_t max)
 	FILE *f = fopen(path, "rb");
 	if (!f)
 		FAIL(errno == ENOENT ? VB_ENOTFOUND : VB_EIO, "cannot open: %s: %s", path, strerror(errno));
-	long size;
-	if (fseek(f, 0, SEEK_END) != 0 || (size = ftell(f)) < 0 || fseek(f, 0, SEEK_SET) != 0)
-		FAIL_TO(out, VB_EIO, "cannot read: %s: %s", path, errno ? strerror(errno) : "not a file");
-	if ((unsigned long)size > max)
-		FAIL_TO(out, VB_ELIMIT, "file too large: %s: %ld bytes, at most %zu are taken", path, size,
-			max);
-	text = mem_alloc((size_t)size);
+	struct stat st;
+	if (fstat(fileno(f), &st) != 0)
+		FAIL_TO(out, VB_EIO, "cannot read: %s: %s", path, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		FAIL_TO(out, VB_EIO, "cannot read: %s: not a regular file", path);
+	size_t size = (size_t)st.st_size;
+	if (size > max)
+		FAIL_TO(out, VB_ELIMIT, "file too large: %s: %zu bytes, at most %zu are taken", path, size, max);
+	text = mem_alloc(size);
 	if (!text)
-		FAIL_TO(out, VB_ENOMEM, "out of memory: %s: %ld bytes", path, size);
-	if (fread(text, 1, (size_t)size, f) != (size_t)size)
-		FAIL_TO(out, VB_EIO, "cannot read: %s: %s", path,
-			ferror(f) ? strerror(errno) : "the file became shorter");
-	TRY_TO(out, json_parse(out, text, (size_t)size, path));
+		FAIL_TO(out, VB_ENOMEM, "out of memory: %s: %zu bytes", path, size);
+	if (fread(text, 1, size, f) != size)
+		FAIL_TO(out, VB_EIO, "cannot read: %s: %s", path, ferror(f) ? strerror(errno) : "the file became shorter");
+	TRY_TO(out, json_parse(out, text, size, path));
 out:
 	mem_free(text);
 	fclose(f);

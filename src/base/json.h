@@ -13,6 +13,8 @@
 
 /* Ownership: *out is a new reference, dropped with json_decref. `where` names the text in messages. */
 int json_parse(json_t **out, const char *text, size_t len, const char *where);
+/* The same of a text that begins at line `line` of `where`: messages name the line there. */
+int json_parse_at(json_t **out, const char *text, size_t len, const char *where, int64_t line);
 /* VB_ENOTFOUND where the file does not exist, VB_ELIMIT beyond max bytes. */
 int json_read_file(json_t **out, const char *path, size_t max);
 

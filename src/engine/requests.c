@@ -60,7 +60,7 @@ static int encode_prompt(struct vb_engine *e, const struct vb_request *asked, st
 		for (size_t i = 0; i < asked->n_prompt_ids; i++)
 			TRY(ids_push(prompt, asked->prompt_ids[i]));
 	} else if (!e->tokenizer) {
-		FAIL(VB_ENOTFOUND, "no tokeniser: %s has no tokenizer.json: give the prompt as token ids",
+		FAIL(VB_ENOTFOUND, "no tokeniser: %s has no tokenizer.json: give the prompt as token ids, or add that file",
 		     e->model_dir);
 	} else if (asked->prompt) {
 		TRY(tokenizer_encode(e->tokenizer->t, asked->prompt, asked->prompt_len,

@@ -397,7 +397,7 @@ static int no_weights(const char *dir)
 {
 	static const char *const foreign[] = { ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack" };
 	int rc = status_fail(VB_ENOTFOUND, __FILE__, __LINE__, "no weights: %s: expected model.safetensors "
-			     "or model.safetensors.index.json with its shards", dir);
+			     "or model.safetensors.index.json with its shards: fetch them", dir);
 	DIR *d = opendir(dir);
 	if (!d)
 		FAIL(errno == ENOENT || errno == ENOTDIR ? VB_ENOTFOUND : VB_EIO,

@@ -375,7 +375,7 @@ struct render {
 	size_t n_kept, cap_kept;
 };
 
-/* Fails with "cannot render: <where>, line <n>: <text>", control bytes made visible. Returns VB_EINVAL. */
+/* Fails with "cannot render the chat template: <where>, line <n>: <text>", control bytes made visible. Returns VB_EINVAL. */
 int jinja_fail(struct render *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int jinja_fail_limit(struct render *r, const char *what);
 /* The status that goes with a NULL from jinja_alloc. */

@@ -450,7 +450,7 @@ static int f_from_json(struct render *r, struct value in, const struct call *c, 
 	}
 	int rc = json_parse(&j, js_data(in), in.len, "from_json");
 	if (rc != VB_OK)
-		return status_prefix(VB_EINVAL, "cannot render: %s, line %d", r->tmpl->where, r->line);
+		return status_prefix(VB_EINVAL, "cannot render the chat template: %s, line %d", r->tmpl->where, r->line);
 	r->kept[r->n_kept++] = j;
 	return jv_from_json(r, j, js_marked(in), 0, out);
 }

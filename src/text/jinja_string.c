@@ -127,13 +127,13 @@ int jinja_fail(struct render *r, const char *fmt, ...)
 	for (size_t i = 0; i < len; i++)
 		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
 			text[i] = text[i] == '\n' ? ' ' : '?';
-	return status_fail(VB_EINVAL, __FILE__, __LINE__, "cannot render: %s, line %d: %s", r->tmpl->where,
+	return status_fail(VB_EINVAL, __FILE__, __LINE__, "cannot render the chat template: %s, line %d: %s", r->tmpl->where,
 			   r->line, text);
 }
 
 int jinja_fail_limit(struct render *r, const char *what)
 {
-	return status_fail(VB_ELIMIT, __FILE__, __LINE__, "cannot render: %s, line %d: %s", r->tmpl->where,
+	return status_fail(VB_ELIMIT, __FILE__, __LINE__, "cannot render the chat template: %s, line %d: %s", r->tmpl->where,
 			   r->line, what);
 }
 
@@ -141,7 +141,7 @@ int jinja_no_memory(struct render *r)
 {
 	/* The arena or the allocator has left its message; only the place is missing. */
 	bool limit = strncmp(vb_errmsg(), "chat template needs", 19) == 0;
-	return status_prefix(limit ? VB_ELIMIT : VB_ENOMEM, "cannot render: %s, line %d", r->tmpl->where,
+	return status_prefix(limit ? VB_ELIMIT : VB_ENOMEM, "cannot render the chat template: %s, line %d", r->tmpl->where,
 			     r->line);
 }
 

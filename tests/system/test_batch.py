@@ -93,19 +93,74 @@ def test_wrong_lines_are_answered_and_the_rest_goes_on(verbatim, tmp_path):
             assert answer["finish_reason"] == "error" and answer["error"]
 
 
+WRONG = [
+    ('{"prompt": "x",}', "not valid JSON: FILE, line 3 column 16: string or '}' expected near '}'"),
+    ('{"prompt": "x"', "not valid JSON: FILE, line 3 column 14: '}' expected near end of file: it is cut short"),
+    ("null", "not valid JSON: FILE, line 3 column 4: '[' or '{' expected near 'null'"),
+    ("[1]", "not a request: FILE, line 3: expected a JSON object"),
+    ('{"prompt": 3}', 'wrong type: FILE, line 3: key "prompt": expected a string, found integer'),
+    ('{"prompt_ids": 3}', 'wrong type: FILE, line 3: key "prompt_ids": expected an array of integers, found integer'),
+    ('{"prompt_ids": [1, -1]}', "not a token id: FILE, line 3: prompt_ids[1]: give a whole number from 0 on"),
+    ('{"chat": "hi"}', 'wrong type: FILE, line 3: key "chat": expected an array of messages, found string'),
+    ('{"prompt": "x", "max_tokens": 1.5}', 'wrong type: FILE, line 3: key "max_tokens": expected an integer, found number'),
+    ('{"prompt": "x", "stop": 3}', 'wrong type: FILE, line 3: key "stop": expected a string, or an array of strings'),
+    ("[" * 200, "JSON nested deeper than 128: FILE, line 3 column 129: flatten it"),
+]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("wrong, says", WRONG)
+def test_one_position_of_what_is_wrong(verbatim, tmp_path, wrong, says, end):
+    """The file's, as an editor counts."""
+    path = tmp_path / "requests.jsonl"
+    path.write_bytes(end.join(['{"prompt": "Once", "max_tokens": 1}', "", wrong, ""]).encode())
+    result = verbatim("batch", "demo", "--input", path)
+    assert result.returncode == 1
+    answer = next(a for a in lines(result) if a["finish_reason"] == "error")
+    assert answer == {"id": 3, "line": 3, "finish_reason": "error", "error": says.replace("FILE", str(path))}
+
+
+def test_a_byte_order_mark_is_no_request(verbatim):
+    for end in ("\n", "\r\n", ""):
+        result = verbatim("batch", "demo", "--input", "-", stdin="\ufeff" + '{"prompt": "Once", "max_tokens": 1}' + end)
+        assert result.returncode == 0 and lines(result)[0]["text"] == " upon"
+
+
+def test_an_enormous_line(verbatim):
+    """It is refused with its numbers; the next one is answered."""
+    text = json.dumps({"id": "huge", "prompt": "a " * 1_000_000}) + "\n" + '{"prompt": "Once", "max_tokens": 1}'
+    result = verbatim("batch", "demo", "--input", "-", stdin=text)
+    assert result.returncode == 1
+    huge, good = lines(result)
+    assert huge["id"] == "huge" and huge["error"].startswith("prompt too long: 1000002 tokens, the context holds 2048")
+    assert good["text"] == " upon"
+
+
+def test_a_full_disk_is_said_once(build):
+    text = '{"prompt": "Once", "max_tokens": 1}\n' * 3
+    with open("/dev/full", "w") as full:
+        result = subprocess.run([build / "verbatim", "batch", "demo", "--input", "-"], input=text, stdout=full,
+                                stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1
+    assert result.stderr == "verbatim: error: cannot write: standard output: No space left on device\n"
+
+
 def test_unknown_keys_are_said_once(verbatim):
     requests = [{"prompt": "Once", "max_token": 3, "max_tokens": 2}] * 3 + [{"prompt": "Once", "label": 1, "max_tokens": 2}]
     text = "".join(json.dumps(r) + "\n" for r in requests)
     result = verbatim("batch", "demo", "--input", "-", stdin=text)
     assert result.returncode == 0 and len(lines(result)) == 4
-    assert result.stderr == ('verbatim: warning: unknown key: line 1: "max_token" is passed over: did you mean "max_tokens"?\n')
+    assert result.stderr == ('verbatim: warning: unknown key: standard input, line 1: "max_token" is passed over: did you mean "max_tokens"?\n')
     assert verbatim("batch", "demo", "--input", "-", stdin=text.splitlines()[3]).stderr == (
-        'verbatim: warning: unknown key: line 1: "label" is passed over\n')
+        'verbatim: warning: unknown key: standard input, line 1: "label" is passed over\n')
+    assert "did you mean" not in verbatim("batch", "demo", "--input", "-", stdin=json.dumps({"x" * 1000: 1})).stderr
 
 
 def test_no_requests(verbatim):
-    result = verbatim("batch", "demo", "--input", "-", stdin="\n\n")
-    assert result.returncode == 0 and result.stdout == ""
+    for text in ("", "\n\n"):
+        result = verbatim("batch", "demo", "--input", "-", stdin=text)
+        assert result.returncode == 0 and result.stdout == ""
+        assert result.stderr == "verbatim: warning: no requests: standard input: give a JSON object a line\n"
 
 
 def test_wrong_usage(verbatim):

@@ -175,6 +175,36 @@ static void test_json(void **state)
 	assert_int_equal(json_parse(&o, deep, sizeof deep, "t"), VB_EFORMAT);
 	assert_non_null(strstr(vb_errmsg(), "deeper"));
 	assert_int_equal(json_read_file(&o, "/nonexistent.json", 100), VB_ENOTFOUND);
+	assert_int_equal(json_read_file(&o, "/tmp", 100), VB_EIO);
+	assert_string_equal(vb_errmsg(), "cannot read: /tmp: not a regular file");
+}
+
+/* One position, counted from where the text stands in what messages name; what was cut short is said to be. */
+static void test_json_positions(void **state)
+{
+	(void)state;
+	char deep[200];
+	memset(deep, '[', sizeof deep);
+	memcpy(deep, "[\"\n\",\n", 6);
+	const struct {
+		const char *text;
+		size_t len;
+		int64_t line;
+		const char *says;
+	} rows[] = {
+		{ "{\"a\": 1,}", 9, 1, "not valid JSON: FILE, line 1 column 9: string or '}' expected near '}'" },
+		{ "{\"a\": 1,}", 9, 3, "not valid JSON: FILE, line 3 column 9: string or '}' expected near '}'" },
+		{ "{\n\"a\"\n: x}", 10, 7, "not valid JSON: FILE, line 9 column 3: invalid token near 'x'" },
+		{ "[1, 2", 5, 4, "not valid JSON: FILE, line 4 column 5: ']' expected near end of file: it is cut short" },
+		{ "", 0, 1, "not valid JSON: FILE: it is empty" },
+		{ " \r\n\t", 4, 1, "not valid JSON: FILE: it is empty" },
+		{ deep, sizeof deep, 5, "JSON nested deeper than 128: FILE, line 7 column 128: flatten it" },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		json_t *o;
+		assert_int_equal(json_parse_at(&o, rows[i].text, rows[i].len, "FILE", rows[i].line), VB_EFORMAT);
+		assert_string_equal(vb_errmsg(), rows[i].says);
+	}
 }
 
 int main(void)
@@ -183,7 +213,7 @@ int main(void)
 		cmocka_unit_test(test_status), cmocka_unit_test(test_philox),
 		cmocka_unit_test(test_rng_moments), cmocka_unit_test(test_dtype),
 		cmocka_unit_test(test_utf8), cmocka_unit_test(test_buf),
-		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_json), cmocka_unit_test(test_json_positions),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
