@@ -43,6 +43,11 @@ struct sample_part {
 	uint32_t bad;      /* a NaN or +inf */
 };
 
+struct sample_candidate {
+	float logit;
+	int32_t id;
+};
+
 /* A row between the launches of a run. */
 struct sample_state {
 	uint32_t arrived;  /* blocks that are done; 0 between two launches */

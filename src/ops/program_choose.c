@@ -9,7 +9,7 @@
 /* What a worker needs beside the logits. */
 static uint64_t bytes_per_worker(const struct program *p)
 {
-	return (uint64_t)p->n_vocab * (sizeof(float) + sizeof(struct sample_candidate) + sizeof(uint8_t) + sizeof(int32_t));
+	return (uint64_t)p->n_vocab * (sizeof(float) + sizeof(uint8_t) + sizeof(int32_t));
 }
 
 uint64_t chooser_bytes(const struct program *p)
@@ -28,19 +28,17 @@ int chooser_create(struct program *p)
 	c->log_softmax = log_softmax_kernel(pick.row);
 	c->sample = sample_kernel_for(p->config.isa);
 	c->work = mem_calloc(n, sizeof *c->work);
-	c->candidate = mem_calloc(n, sizeof *c->candidate);
 	c->in_prompt = mem_calloc(n, sizeof *c->in_prompt);
 	c->count = mem_calloc(n, sizeof *c->count);
 	c->choices = mem_calloc((size_t)p->config.max_rows, sizeof *c->choices);
 	c->rows = mem_calloc((size_t)p->config.max_rows, sizeof *c->rows);
-	return c->work && c->candidate && c->in_prompt && c->count && c->choices && c->rows ? VB_OK : VB_ENOMEM;
+	return c->work && c->in_prompt && c->count && c->choices && c->rows ? VB_OK : VB_ENOMEM;
 }
 
 void chooser_destroy(struct program *p)
 {
 	struct chooser *c = &p->chooser;
 	mem_free(c->work);
-	mem_free(c->candidate);
 	mem_free(c->in_prompt);
 	mem_free(c->count);
 	mem_free(c->choices);
@@ -71,7 +69,7 @@ static int32_t choose(const struct program *p, const struct sample_wish *w, cons
 	struct sample_args a = {
 		.logits = logits, .n_vocab = p->n_vocab, .params = w->params, .position = w->position,
 		.in_prompt = w->tokens ? c->in_prompt + own : NULL, .count = w->tokens ? c->count + own : NULL,
-		.banned = w->banned, .n_banned = w->n_banned, .work = c->work + own, .candidate = c->candidate + own,
+		.banned = w->banned, .n_banned = w->n_banned, .work = c->work + own,
 	};
 	if (w->tokens)
 		mark(w, c->in_prompt + own, c->count + own);

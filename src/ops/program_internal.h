@@ -133,7 +133,6 @@ struct chooser {
 	sample_fn *sample;
 	log_softmax_fn *log_softmax;
 	float *work;
-	struct sample_candidate *candidate;
 	uint8_t *in_prompt; /* all 0 between calls */
 	int32_t *count;     /* likewise */
 	struct sample_choice *choices;

@@ -1,20 +1,42 @@
 #include "ops/sampling.h"
 
-static const struct {
-	sample_fn *fn;
-	uint32_t needs;
-} rows[] = {
-#define KERNEL(op, name, needs, properties) { sample_##name, (needs) },
+#include "ops/kernels.h"
+
+static const struct kernel_row rows[] = {
+#define KERNEL(op, name, needs, properties) { #name, (needs), (properties) },
+#define KERNEL_CUDA(op, name, needs, properties)
+#include "kernels/ops/sample.def"
+#undef KERNEL
+#undef KERNEL_CUDA
+	{ NULL, 0, 0 },
+};
+
+static sample_fn *const functions[] = {
+#define KERNEL(op, name, needs, properties) sample_##name,
 #define KERNEL_CUDA(op, name, needs, properties)
 #include "kernels/ops/sample.def"
 #undef KERNEL
 #undef KERNEL_CUDA
 };
 
+static const char *refuse_none(const void *request, int row)
+{
+	(void)request;
+	(void)row;
+	return NULL;
+}
+
+const struct kernel_set sample_set = KERNEL_SET("sample", rows, refuse_none);
+
+sample_fn *sample_kernel(int row)
+{
+	return functions[row];
+}
+
 sample_fn *sample_kernel_for(uint32_t isa)
 {
-	size_t i = sizeof rows / sizeof rows[0];
-	while (rows[i - 1].needs & ~isa)
-		i--;
-	return rows[i - 1].fn;
+	int row = sample_set.n_rows - 1;
+	while (rows[row].needs & ~isa)
+		row--;
+	return functions[row];
 }

@@ -7,6 +7,7 @@
 
 #include "kernels/ops/log_softmax.h"
 #include "kernels/ops/sample.h"
+#include "ops/registry.h"
 
 /* Somebody waits for the logits behind a token of the step. */
 struct sample_wish {
@@ -33,6 +34,9 @@ struct sample_choice {
 /* Told of each wish, in order. */
 typedef void sample_take_fn(void *user, const struct sample_wish *wish, const struct sample_choice *choice);
 
+/* The samplers for CPUs. Each takes every row, and all choose the same: the last that can run is the fastest. */
+extern const struct kernel_set sample_set;
+sample_fn *sample_kernel(int row);
 /* The sampler for these capabilities. */
 sample_fn *sample_kernel_for(uint32_t isa);
 

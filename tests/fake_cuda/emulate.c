@@ -103,7 +103,6 @@ static void sample_row(const struct sample_rows_args *a, const struct sample_row
 	uint8_t *in_prompt = room(n, 1);
 	int32_t *count = room(n, sizeof *count);
 	float *work = room(n, sizeof *work);
-	struct sample_candidate *candidate = room(n, sizeof *candidate);
 	for (int32_t i = 0; row->tokens_at >= 0 && i < row->n_known; i++) {
 		int32_t id = a->tokens[row->tokens_at + i];
 		if (i < row->n_prompt)
@@ -115,7 +114,6 @@ static void sample_row(const struct sample_rows_args *a, const struct sample_row
 		.logits = logits, .n_vocab = a->n_vocab, .params = &row->params, .position = row->position,
 		.in_prompt = row->tokens_at >= 0 ? in_prompt : NULL, .count = row->tokens_at >= 0 ? count : NULL,
 		.banned = a->banned + row->ban_begin, .n_banned = row->ban_end - row->ban_begin, .work = work,
-		.candidate = candidate,
 	};
 	out->id = sample_ref(&s);
 	if (row->want_logprob && out->id >= 0)
@@ -123,7 +121,6 @@ static void sample_row(const struct sample_rows_args *a, const struct sample_row
 	free(in_prompt);
 	free(count);
 	free(work);
-	free(candidate);
 }
 
 static void sample(const void *args)

@@ -209,7 +209,7 @@ void kc_stretch(struct kc_buf *b, float factor);
 uint32_t kc_random(const struct kc_case *c, const char *name, int64_t key, int64_t col);
 
 extern const struct kc_op kc_attention_op, kc_embed_op, kc_gather_op, kc_glu_op, kc_linear_op, kc_log_softmax_op, kc_rms_norm_op,
-	kc_rope_cache_op, kc_rope_table_op, kc_softcap_op;
+	kc_rope_cache_op, kc_rope_table_op, kc_sample_op, kc_softcap_op;
 extern const struct kc_lib kc_linear_libs[];
 extern const int kc_n_linear_libs;
 /* All operations, NULL last. */

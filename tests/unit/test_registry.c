@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "ops/kernels.h"
+#include "ops/sampling.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,8 +117,8 @@ static void test_nothing_serves(void **state)
 static void test_every_set(void **state)
 {
 	(void)state;
-	const struct kernel_set *sets[] = { &embed_set,    &glu_set,        &linear_set,     &log_softmax_set,
-					    &rms_norm_set, &rope_cache_set, &rope_table_set, &softcap_set };
+	const struct kernel_set *sets[] = { &embed_set,      &glu_set,        &linear_set, &log_softmax_set, &rms_norm_set,
+					    &rope_cache_set, &rope_table_set, &sample_set, &softcap_set };
 	for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
 		/* ref stands first, so it is chosen where nothing else runs, and there always. */
 		assert_string_equal(sets[i]->rows[0].name, "ref");
@@ -176,6 +177,8 @@ static void picks_by_type(struct buf *b, const char *level, uint32_t isa)
 	line(b, level, "softcap 256000", &p);
 	(void)log_softmax_pick(isa, &(struct log_softmax_request){ 128256 }, NULL, &p);
 	line(b, level, "log_softmax 128256", &p);
+	(void)registry_pick(&sample_set, isa, NULL, NULL, &p);
+	line(b, level, "sample", &p);
 }
 
 static void picks_of_linear(struct buf *b, const char *level, uint32_t isa)

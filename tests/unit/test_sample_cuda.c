@@ -30,7 +30,6 @@ struct fixture {
 	int32_t tokens[MAX_LIST], banned[MAX_LIST], *gpu_tokens, *gpu_banned;
 	/* The reference's. */
 	float *work;
-	struct sample_candidate *candidate;
 	uint8_t *in_prompt;
 	int32_t *count;
 };
@@ -74,7 +73,6 @@ static void open_fixture(int64_t n_vocab, int64_t n_logits)
 	f.gpu_tokens = gpu_take(sizeof f.tokens);
 	f.gpu_banned = gpu_take(sizeof f.banned);
 	f.work = take((size_t)n_vocab, sizeof *f.work);
-	f.candidate = take((size_t)n_vocab, sizeof *f.candidate);
 	f.in_prompt = take((size_t)n_vocab, sizeof *f.in_prompt);
 	f.count = take((size_t)n_vocab, sizeof *f.count);
 }
@@ -85,7 +83,6 @@ static void close_fixture(void)
 	gpu_close(&f.g);
 	mem_free(f.logits);
 	mem_free(f.work);
-	mem_free(f.candidate);
 	mem_free(f.in_prompt);
 	mem_free(f.count);
 }
@@ -131,8 +128,7 @@ static int32_t expected(const struct sample_row *r)
 				 .count = listed ? f.count : NULL,
 				 .banned = f.banned + r->ban_begin,
 				 .n_banned = r->ban_end - r->ban_begin,
-				 .work = f.work,
-				 .candidate = f.candidate };
+				 .work = f.work };
 	int32_t id = sample_ref(&a);
 	for (int32_t i = 0; i < r->n_known && listed; i++) {
 		f.in_prompt[tokens[i]] = 0;
