@@ -8,19 +8,22 @@ CASES ?= 2000
 SECONDS ?= 600
 SEED ?= $(shell date +%s)
 VENV := .venv
+# On a terminal, one line tells how far the build is: with nvcc there it takes minutes.
+QUIET := $(shell [ -t 2 ] || echo --quiet)
 PYTHON ?= $(VENV)/bin/python
 
 .DEFAULT_GOAL := all
 .PHONY: all demo test prove soak install clean help setup setup-test
 
 all: setup $(BUILD)/build.ninja
-	@ninja -C $(BUILD) --quiet
+	@ninja -C $(BUILD) $(QUIET)
 
 $(BUILD)/build.ninja:
 	@meson setup $(BUILD) $(MESON_OPTIONS) --prefix $(PREFIX) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
 	@rm -f $(BUILD).log
 
-demo: all
+demo: setup $(BUILD)/build.ninja
+	@ninja -C $(BUILD) $(QUIET) verbatim
 	@echo '$$ verbatim run demo --chat "Tell me a story about a fox." --temperature 0.7 --seed 1'
 	@$(BUILD)/verbatim run demo --chat "Tell me a story about a fox." --temperature 0.7 --seed 1
 
@@ -31,7 +34,7 @@ setup-test:
 	@tools/setup.sh test $(PYTHON)
 
 test: setup-test $(BUILD)/build.ninja
-	@ninja -C $(BUILD) --quiet
+	@ninja -C $(BUILD) $(QUIET)
 	@$(PYTHON) tests/run_tests.py --build $(BUILD)
 
 prove: all
