@@ -138,8 +138,9 @@ static int bench_model(struct settings *s, struct vb_engine *engine)
 	}
 	if (s->json)
 		return print_json(answer);
-	printf("%s\n%s%lld tokens of prompt, %lld decoded behind %lld, %lld repeats\n\n", engine_line, memory_line,
-	       (long long)s->prompt_tokens, (long long)s->decode_tokens, (long long)s->depth, (long long)s->repeat);
+	printf("%s\n%s%lld tokens of prompt, %lld decoded behind %lld, %lld repeat%s\n\n", engine_line, memory_line,
+	       (long long)s->prompt_tokens, (long long)s->decode_tokens, (long long)s->depth, (long long)s->repeat,
+	       s->repeat == 1 ? "" : "s");
 	print_model(answer);
 	size_t i;
 	json_t *row, *profile;
