@@ -74,7 +74,13 @@ void dtype_convert(enum dtype to, void *dst, enum dtype from, const void *src, s
 		memcpy(dst, src, n * dtype_bytes(to));
 		return;
 	}
-	if (to == DTYPE_BF16 && from == DTYPE_F32) { /* the one that loading waits for: no switch an element */
+	/* Those that loading waits for: no switch an element. */
+	if (to == DTYPE_F32 && from == DTYPE_BF16) {
+		for (size_t i = 0; i < n; i++)
+			((float *)dst)[i] = bf16_to_f32(((const uint16_t *)src)[i]);
+		return;
+	}
+	if (to == DTYPE_BF16 && from == DTYPE_F32) {
 		for (size_t i = 0; i < n; i++)
 			((uint16_t *)dst)[i] = f32_to_bf16(((const float *)src)[i]);
 		return;

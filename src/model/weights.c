@@ -10,6 +10,9 @@
 /* Rows that a worker turns to the compute type at once. */
 #define ROWS 32
 
+/* Memory of a quantised matrix up to this is used for the next one: new pages cost more than what is written into them. */
+#define SPARE_BYTES ((uint64_t)64 << 20)
+
 /* Memory that was made for a matrix and is somebody's until it is released. */
 struct made {
 	struct made *next;
@@ -34,6 +37,8 @@ struct model_weights {
 	struct known *known;    /* owned; sorted by name */
 	int64_t n_known;
 	struct made *made;
+	struct made *spare; /* quantised, given back; not zeroed. Freed at the end of weights_bind */
+	uint32_t isa;       /* the program's */
 	bool provides;     /* the program asks for quantised matrices */
 	bool quantised;    /* some matrix has a canonical form that is */
 	struct team *team; /* of weights_bind, for its length */
@@ -92,6 +97,14 @@ static void forget_known(struct model_weights *w)
 	w->n_known = 0;
 }
 
+static void forget(struct made *m)
+{
+	if (!m)
+		return;
+	mem_free_pages(m->memory, m->bytes);
+	mem_free(m);
+}
+
 void weights_destroy(struct model_weights **wp)
 {
 	struct model_weights *w = *wp;
@@ -100,9 +113,9 @@ void weights_destroy(struct model_weights **wp)
 	while (w->made) {
 		struct made *m = w->made;
 		w->made = m->next;
-		mem_free_pages(m->memory, m->bytes);
-		mem_free(m);
+		forget(m);
 	}
+	forget(w->spare);
 	forget_known(w);
 	tensor_set_close(&w->set);
 	mem_free(w->dir);
@@ -128,7 +141,19 @@ static struct made *make(struct model_weights *w, uint64_t bytes)
 	return m;
 }
 
-/* Whether `memory` was made here; it is freed. */
+/* For a quantised matrix, which is written whole. */
+static struct made *make_quantised(struct model_weights *w, uint64_t bytes)
+{
+	struct made *m = w->spare;
+	if (!m || m->bytes < bytes)
+		return make(w, bytes);
+	w->spare = NULL;
+	m->next = w->made;
+	w->made = m;
+	return m;
+}
+
+/* Whether `memory` was made here; it is freed, or kept for the next quantised matrix. */
 static bool unmake(struct model_weights *w, const void *memory)
 {
 	for (struct made **at = &w->made; *at; at = &(*at)->next) {
@@ -136,8 +161,12 @@ static bool unmake(struct model_weights *w, const void *memory)
 		if (m->memory != memory)
 			continue;
 		*at = m->next;
-		mem_free_pages(m->memory, m->bytes);
-		mem_free(m);
+		if (w->to != WEIGHTS_AS_STORED && m->bytes <= SPARE_BYTES && (!w->spare || w->spare->bytes < m->bytes)) {
+			struct made *smaller = w->spare;
+			w->spare = m;
+			m = smaller;
+		}
+		forget(m);
 		return true;
 	}
 	return false;
@@ -239,13 +268,13 @@ static int quantise(struct model_weights *w, struct team *team, const struct wei
 	if (!dense)
 		FAIL(VB_ENOTFOUND, "missing tensor: \"%s\": the model folder is incomplete, or its config.json describes another "
 				   "model", spec->name);
-	struct made *m = make(w, quantize_bytes(to, spec->rows, spec->cols));
+	struct made *m = make_quantised(w, quantize_bytes(to, spec->rows, spec->cols));
 	if (!m)
 		return VB_ENOMEM;
 	*out = quantize_place(to, spec->rows, spec->cols, m->memory);
 	struct dropping d = { w, dense };
 	bool mapped = w->set && !is_made(w, dense->data);
-	return quantize_matrix(dense, out, team, spec->name, mapped ? drop_rows : NULL, &d);
+	return quantize_matrix(dense, out, team, w->isa, spec->name, mapped ? drop_rows : NULL, &d);
 }
 
 /* An order outlives its matrix: it is that of activations too. Matrices that share activations share it, so that they are put in
@@ -433,6 +462,7 @@ int weights_attach(struct model_weights *w, struct program *p)
 	if (on_gpu && w->to != WEIGHTS_AS_STORED)
 		FAIL(VB_EUNSUPPORTED, "cannot use --quantize on a GPU: GPU kernels multiply bf16, f16 and f32: leave it out, or use "
 				      "--device cpu");
+	w->isa = program_get_config(p)->isa;
 	if (is_quantised(w))
 		TRY(look_at(w, p));
 	w->quantised = false;
@@ -452,6 +482,8 @@ int weights_bind(struct model_weights *w, struct program *p, struct team *team)
 	w->team = team;
 	int rc = program_bind(p, team, find, release, w);
 	w->team = NULL;
+	forget(w->spare);
+	w->spare = NULL;
 	if (rc == VB_OK)
 		return tensor_set_unchanged(set);
 	int reason = nothing_found(w);

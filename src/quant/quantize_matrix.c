@@ -34,6 +34,7 @@ struct weight_matrix quantize_place(enum weight_format to, int64_t n, int64_t k,
 
 struct job {
 	const struct weight_matrix *from, *to;
+	const struct quantizer *by;
 	int64_t begin, end;
 	float **row;         /* [k], one a worker */
 	_Atomic int64_t bad; /* the first bad row */
@@ -46,9 +47,9 @@ static bool quantize_row(const struct job *j, float *x, int64_t row)
 	struct weight_matrix at = weight_rows(j->to, row, 1);
 	dtype_convert(DTYPE_F32, x, from->type, (const char *)from->data + row * weight_row_bytes(from), (size_t)from->k);
 	if (at.format == WEIGHT_Q8)
-		return quantize_row_q8(x, at.k, (int8_t *)(uintptr_t)at.data, (uint16_t *)(uintptr_t)at.scale);
-	return quantize_row_q4(x, at.k, (uint8_t *)(uintptr_t)at.data, (uint16_t *)(uintptr_t)at.scale,
-			       (uint8_t *)(uintptr_t)at.zero);
+		return j->by->q8(x, at.k, (int8_t *)(uintptr_t)at.data, (uint16_t *)(uintptr_t)at.scale);
+	return j->by->q4(x, at.k, (uint8_t *)(uintptr_t)at.data, (uint16_t *)(uintptr_t)at.scale,
+			 (uint8_t *)(uintptr_t)at.zero);
 }
 
 static void quantize_share(void *context, int index, int n_workers)
@@ -64,14 +65,14 @@ static void quantize_share(void *context, int index, int n_workers)
 	}
 }
 
-int quantize_matrix(const struct weight_matrix *from, struct weight_matrix *to, struct team *team, const char *name,
-		    quantize_read_fn *read, void *user)
+int quantize_matrix(const struct weight_matrix *from, struct weight_matrix *to, struct team *team, uint32_t isa,
+		    const char *name, quantize_read_fn *read, void *user)
 {
 	CHECK(from->format == WEIGHT_DENSE && to->format != WEIGHT_DENSE && from->n == to->n && from->k == to->k);
 	int n_workers = team ? team_size(team) : 1, rc = VB_OK;
 	int64_t rows = PIECE_BYTES / weight_row_bytes(from);
 	rows = rows < GRAIN ? GRAIN : rows;
-	struct job j = { .from = from, .to = to, .bad = INT64_MAX, .row = mem_calloc((size_t)n_workers, sizeof *j.row) };
+	struct job j = { .from = from, .to = to, .by = quantizer_for(isa), .bad = INT64_MAX, .row = mem_calloc((size_t)n_workers, sizeof *j.row) };
 	if (!j.row)
 		return VB_ENOMEM;
 	for (int i = 0; i < n_workers; i++) {

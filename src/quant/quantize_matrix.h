@@ -14,8 +14,8 @@ struct weight_matrix quantize_place(enum weight_format to, int64_t n, int64_t k,
 typedef void quantize_read_fn(void *user, int64_t row_begin, int64_t row_end);
 
 /* Quantises a dense matrix into `to`, which lies over writable memory, a few megabytes at a time. `read` may be NULL.
- * VB_EFORMAT, naming `name` and the first bad row, where a value cannot be quantised. */
-int quantize_matrix(const struct weight_matrix *from, struct weight_matrix *to, struct team *team, const char *name,
-		    quantize_read_fn *read, void *user);
+ * `isa` is enum isa bits: about speed alone. VB_EFORMAT, naming `name` and the first bad row, where a value cannot be quantised. */
+int quantize_matrix(const struct weight_matrix *from, struct weight_matrix *to, struct team *team, uint32_t isa,
+		    const char *name, quantize_read_fn *read, void *user);
 
 #endif

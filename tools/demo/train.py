@@ -6,10 +6,12 @@
 Needs tokenizer.json in --out (train_tokenizer.py). The schedule follows the clock: the learning
 rate falls as a cosine of the time spent, so a faster machine takes more steps. The last quarter
 of the time uses rows of 2,048 tokens in place of 1,024. The draft learns the main model's
-distribution (Kullback-Leibler) on the same text.
+distribution (Kullback-Leibler) on the same text. The main model's shape is the demo model's unless
+--hidden and its like say otherwise.
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import multiprocessing
@@ -198,6 +200,58 @@ def fit(net, step_loss, stages, seconds, lr, batch_tokens, log):
     }
 
 
+def train_draft(net, draft, text, val, a, device, compiled, special):
+    """The draft learns the main model's distribution; returns its part of the report."""
+    net.eval().requires_grad_(False)
+
+    def distil(x, y, weight):
+        with torch.no_grad():
+            want = F.log_softmax(net(x).flatten(0, 1).float(), -1)
+        got = F.log_softmax(draft(x).flatten(0, 1).float(), -1)
+        loss = F.kl_div(got, want, log_target=True, reduction="none").sum(-1)
+        return (loss * weight.flatten()).sum() / weight.sum()
+
+    report = fit(
+        draft,
+        compiled(distil),
+        [(9.0, Rows(*text, a.short, device, a.seed + 2))],
+        a.draft_seconds,
+        a.draft_lr,
+        a.batch_tokens // 2,
+        "draft",
+    )
+    out = os.path.join(a.out, "draft")
+    m.save(draft, out, special)
+    for name in (
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "generation_config.json",
+    ):
+        shutil.copyfile(os.path.join(a.out, name), os.path.join(out, name))
+    report.update(
+        parameters=sum(p.numel() for p in draft.parameters()),
+        val_loss=mean_loss(draft, val, max(1, a.batch_tokens // a.short // 4), 16),
+    )
+    print("draft", report, flush=True)
+    return report
+
+
+SHAPE_OPTIONS = ("hidden", "layers", "heads", "kv_heads", "inner", "head_dim")
+
+
+def shape_problem(s, tokens):
+    if min(s.hidden, s.layers, s.heads, s.kv_heads, s.inner, s.head_dim) < 1:
+        return "every number of a shape is at least 1"
+    if s.heads % s.kv_heads:
+        return f"--heads {s.heads} is no multiple of --kv-heads {s.kv_heads}"
+    if s.head_dim % 2:
+        return f"--head-dim {s.head_dim} is odd: rotation takes pairs"
+    if tokens > s.max_positions:
+        return f"rows of {tokens} tokens: the model has {s.max_positions} positions"
+    return None
+
+
 def main():
     p = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -206,7 +260,7 @@ def main():
     p.add_argument("--val", required=True)
     p.add_argument("--out", required=True)
     p.add_argument("--seconds", type=float, default=300)
-    p.add_argument("--draft-seconds", type=float, default=70)
+    p.add_argument("--draft-seconds", type=float, default=70, help="0: no draft")
     p.add_argument("--batch-tokens", type=int, default=131072)
     p.add_argument("--lr", type=float, default=3e-3)
     p.add_argument("--draft-lr", type=float, default=4e-3)
@@ -220,7 +274,19 @@ def main():
         "--start-from", help="a folder made by this script, whose two models are trained further"
     )
     p.add_argument("--no-compile", action="store_true")
+    for name in SHAPE_OPTIONS:
+        default = getattr(m.MAIN, name)
+        p.add_argument(
+            "--" + name.replace("_", "-"),
+            type=int,
+            default=default,
+            help=f"of the main model's shape; {default} if left out",
+        )
     a = p.parse_args()
+    shape = dataclasses.replace(m.MAIN, **{name: getattr(a, name) for name in SHAPE_OPTIONS})
+    problem = shape_problem(shape, max(a.short, a.long))
+    if problem:
+        p.error(problem)
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(a.seed)
@@ -249,11 +315,12 @@ def main():
         "train_tokens": len(ids),
     }
 
-    net = m.Llama(m.MAIN).to(device)
-    draft = m.Llama(m.DRAFT).to(device)
+    net = m.Llama(shape).to(device)
+    draft = m.Llama(m.DRAFT).to(device) if a.draft_seconds > 0 else None
     if a.start_from:
         m.restore(net, a.start_from)
-        m.restore(draft, os.path.join(a.start_from, "draft"))
+        if draft:
+            m.restore(draft, os.path.join(a.start_from, "draft"))
     step = compiled(lambda x, y, weight: next_token_loss(net, x, y, weight))
     stages = [(0.75, short), (9.0, long)] if long else [(9.0, short)]
     report["main"] = fit(net, step, stages, a.seconds, a.lr, a.batch_tokens, "main")
@@ -265,38 +332,9 @@ def main():
     )
     print("main", report["main"], flush=True)
 
-    net.eval().requires_grad_(False)
-
-    def distil(x, y, weight):
-        with torch.no_grad():
-            want = F.log_softmax(net(x).flatten(0, 1).float(), -1)
-        got = F.log_softmax(draft(x).flatten(0, 1).float(), -1)
-        loss = F.kl_div(got, want, log_target=True, reduction="none").sum(-1)
-        return (loss * weight.flatten()).sum() / weight.sum()
-
-    report["draft"] = fit(
-        draft,
-        compiled(distil),
-        [(9.0, Rows(ids, weights, starts, a.short, device, a.seed + 2))],
-        a.draft_seconds,
-        a.draft_lr,
-        a.batch_tokens // 2,
-        "draft",
-    )
-    out = os.path.join(a.out, "draft")
-    m.save(draft, out, special)
-    for name in (
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "special_tokens_map.json",
-        "generation_config.json",
-    ):
-        shutil.copyfile(os.path.join(a.out, name), os.path.join(out, name))
-    report["draft"].update(
-        parameters=sum(p.numel() for p in draft.parameters()),
-        val_loss=mean_loss(draft, val, val_batch, 16),
-    )
-    print("draft", report["draft"], flush=True)
+    if draft:
+        text = (ids, weights, starts)
+        report["draft"] = train_draft(net, draft, text, val, a, device, compiled, special)
     with open(
         os.path.join(a.out, "training.json" if not a.start_from else "training_finish.json"), "w"
     ) as f:
