@@ -66,7 +66,7 @@ struct vb_attention_facts {
 	size_t size;        /* sizeof(struct vb_attention_facts), set by vb_attention_facts_probe */
 	char cpu[128];      /* its name */
 	uint64_t isa;       /* enum vb_isa bits that kernels may use: bits may be cleared, not added */
-	int threads;        /* that the affinity mask and the CPU quota allow */
+	int threads;        /* one for each core that the affinity mask and the CPU quota allow */
 	void *reserved[4];  /* zero */
 };
 

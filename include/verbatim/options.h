@@ -23,7 +23,7 @@ struct vb_options {
 	const char *quantize;  /* weights of linears as they are loaded: "none" (as stored), "q8", "q4". On the CPU alone */
 	const char *cpu_isa;   /* highest level that kernels may use: "auto", "scalar", "avx2", "avx512", "amx" */
 	const char *attention; /* "auto", or the name of one attention kernel that must serve every layer */
-	int threads;           /* 0: as many as the affinity mask and the CPU quota allow */
+	int threads;           /* 0: a core each, as the affinity mask and the CPU quota allow */
 	bool graph;            /* CUDA graphs; has no meaning on the CPU */
 
 	int64_t page_size;     /* tokens a page, a power of two; 0: 64 */

@@ -5,10 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LINE 4096 /* of a path, as Linux has it; what is longer is no group's */
+
 /* The first line of a file; false where there is none. */
 static bool read_line(const char *folder, const char *name, char *line, size_t size)
 {
-	char path[2048];
+	char path[4 * LINE];
 	int n = snprintf(path, sizeof path, "%s/%s", folder, name);
 	if (n < 0 || (size_t)n >= sizeof path)
 		return false;
@@ -50,15 +52,26 @@ static void read_group(const char *folder, struct cgroup_limits *l)
 		limit_cpus(l, strtod(line, NULL), strtod(other, NULL));
 }
 
-/* A group and those above it, up to the file system's root: in a container the path may name folders that only the
- * host sees, and the root is the container's own. */
-static void read_path(const char *root, const char *controller, const char *path, struct cgroup_limits *l)
+/* A line, without what does not fit into it; false at the end. */
+static bool next_line(FILE *f, char *line, size_t size)
 {
-	char folder[1600];
-	int n = snprintf(folder, sizeof folder, "%s%s%s%s", root, controller[0] ? "/" : "", controller, path);
+	if (!fgets(line, (int)size, f))
+		return false;
+	size_t n = strcspn(line, "\n");
+	for (int c = line[n]; c != '\n' && c != EOF;)
+		c = fgetc(f);
+	line[n] = 0;
+	return true;
+}
+
+/* A group and those above it, up to where the file system is mounted. */
+static void read_path(const char *root, const char *mount, const char *path, struct cgroup_limits *l)
+{
+	char folder[3 * LINE];
+	int n = snprintf(folder, sizeof folder, "%s%s%s", root, mount, path);
 	if (n < 0 || (size_t)n >= sizeof folder)
 		return;
-	size_t top = strlen(root) + (controller[0] ? 1 + strlen(controller) : 0);
+	size_t top = strlen(root) + strlen(mount);
 	for (;;) {
 		read_group(folder, l);
 		char *slash = strrchr(folder, '/');
@@ -68,23 +81,92 @@ static void read_path(const char *root, const char *controller, const char *path
 	}
 }
 
-void cgroup_read(const char *membership, const char *root, struct cgroup_limits *out)
+/* Whether `list` (of names with commas between them) holds one of the n characters at `name`. */
+static bool holds(const char *list, const char *name, size_t n)
 {
-	*out = (struct cgroup_limits){ .memory = UINT64_MAX };
-	FILE *f = fopen(membership, "re");
+	for (; list; list = strchr(list, ',')) {
+		list += *list == ',';
+		if (strncmp(list, name, n) == 0 && (list[n] == ',' || !list[n]))
+			return true;
+	}
+	return false;
+}
+
+static bool share_a_name(const char *list, const char *other)
+{
+	for (; *other; other += other[strcspn(other, ",")] == ',' ? strcspn(other, ",") + 1 : strcspn(other, ","))
+		if (holds(list, other, strcspn(other, ",")))
+			return true;
+	return false;
+}
+
+/* Where a group's path leads below a mount that shows the tree from `from` on. A container may see a path that only the host
+ * knows, and a mount that begins at its own group: then it is the mount itself. */
+static const char *below(const char *from, const char *path)
+{
+	size_t n = strcmp(from, "/") == 0 ? 0 : strlen(from);
+	if (strncmp(path, from, n) == 0 && (path[n] == '/' || !path[n]))
+		return strcmp(path + n, "/") == 0 ? "" : path + n;
+	return "";
+}
+
+/* Mount points have blanks and the like as \040. */
+static void unescape(char *text)
+{
+	char *out = text;
+	while (*text) {
+		if (text[0] == '\\' && strspn(text + 1, "01234567") >= 3) {
+			*out++ = (char)((text[1] - '0') << 6 | (text[2] - '0') << 3 | (text[3] - '0'));
+			text += 4;
+		} else {
+			*out++ = *text++;
+		}
+	}
+	*out = 0;
+}
+
+/* The groups of this process that a mount shows. Memberships are "4:cpu,cpuacct:/path" in version 1, in any order of names,
+ * and "0::/path" in version 2. */
+static void read_mount(const char *root, const char *type, const char *options, const char *from, const char *mount,
+		       struct cgroup_limits *l)
+{
+	char line[LINE];
+	bool version_2 = strcmp(type, "cgroup2") == 0;
+	snprintf(line, sizeof line, "%s/proc/self/cgroup", root);
+	FILE *f = fopen(line, "re");
 	if (!f)
 		return;
-	char line[1024];
-	/* "4:memory:/path" in version 1, where a folder may serve several controllers; "0::/path" in version 2. */
-	while (fgets(line, sizeof line, f)) {
-		line[strcspn(line, "\n")] = 0;
-		char *controller = strchr(line, ':');
-		char *path = controller ? strchr(controller + 1, ':') : NULL;
+	while (next_line(f, line, sizeof line)) {
+		char *controllers = strchr(line, ':');
+		char *path = controllers ? strchr(controllers + 1, ':') : NULL;
 		if (!path)
 			continue;
 		*path++ = 0;
-		read_path(root, controller + 1, path, out);
-		read_path(root, controller[1] ? "" : "unified", path, out);
+		controllers++;
+		if (version_2 ? !*controllers : share_a_name(options, controllers))
+			read_path(root, mount, below(from, path), l);
+	}
+	fclose(f);
+}
+
+void cgroup_read(const char *root, struct cgroup_limits *out)
+{
+	*out = (struct cgroup_limits){ .memory = UINT64_MAX };
+	char line[LINE];
+	int n = snprintf(line, sizeof line, "%s/proc/self/mountinfo", root);
+	FILE *f = n >= 0 && (size_t)n < sizeof line ? fopen(line, "re") : NULL;
+	if (!f)
+		return;
+	/* "36 35 0:28 ROOT MOUNT-POINT rw,relatime shared:9 - TYPE SOURCE OPTIONS", with any number of words before the dash. */
+	while (next_line(f, line, sizeof line)) {
+		char *rest = strstr(line, " - "), from[LINE], mount[LINE], type[16], options[LINE];
+		if (!rest || sscanf(rest + 3, "%15s %*s %4095s", type, options) != 2 ||
+		    (strcmp(type, "cgroup") != 0 && strcmp(type, "cgroup2") != 0) ||
+		    sscanf(line, "%*s %*s %*s %4095s %4095s", from, mount) != 2)
+			continue;
+		unescape(from);
+		unescape(mount);
+		read_mount(root, type, options, from, mount, out);
 	}
 	fclose(f);
 }

@@ -9,8 +9,8 @@ struct cgroup_limits {
 	double cpus;     /* CPU time a second; 0: no limit */
 };
 
-/* Reads the limits of the groups that `membership` ("/proc/self/cgroup") names and of all groups above them, in the file
- * systems under `root` ("/sys/fs/cgroup"), versions 1 and 2. What cannot be read does not limit. */
-void cgroup_read(const char *membership, const char *root, struct cgroup_limits *out);
+/* Reads the limits of the groups that /proc/self/cgroup names and of all groups above them, wherever /proc/self/mountinfo says that
+ * they are mounted, versions 1 and 2. What cannot be read does not limit. `root` is put before every path: "" for this machine. */
+void cgroup_read(const char *root, struct cgroup_limits *out);
 
 #endif

@@ -4,8 +4,8 @@
 
 #include "base/status.h"
 #include "hw/cgroup.h"
+#include "hw/cpus.h"
 
-#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -120,18 +120,32 @@ static uint64_t available_memory(void)
 	return bytes;
 }
 
+static void probe_threads(struct hw_facts *out, double quota)
+{
+	bool allowed[CPUS_MAX] = { false };
+	struct cpus c = { .quota = quota };
+	cpu_set_t sets[CPUS_MAX / CPU_SETSIZE]; /* Linux refuses a mask that is smaller than its own */
+	/* CPUs that are offline are not in the mask. */
+	if (sched_getaffinity(0, sizeof sets, sets) == 0)
+		for (size_t i = 0; i < CPUS_MAX; i++) {
+			allowed[i] = CPU_ISSET_S(i, sizeof sets, sets);
+			c.n_cpus += allowed[i];
+		}
+	if (!c.n_cpus) { /* forbidden, as in some sandboxes: one is running this */
+		allowed[0] = true;
+		c.n_cpus = 1;
+	}
+	c.n_cores = cpus_cores("", allowed);
+	out->n_threads = cpus_threads(&c, out->threads_why, sizeof out->threads_why);
+}
+
 int hw_facts_probe(struct hw_facts *out)
 {
-	*out = (struct hw_facts){ .isa = probe_isa(), .n_threads = 1 };
+	*out = (struct hw_facts){ .isa = probe_isa() };
 	probe_name(out->cpu_name);
-	cpu_set_t sets[16]; /* 16,384 CPUs: Linux refuses a mask that is smaller than its own */
-	if (sched_getaffinity(0, sizeof sets, sets) == 0)
-		out->n_threads = CPU_COUNT_S(sizeof sets, sets);
 	struct cgroup_limits l;
-	cgroup_read("/proc/self/cgroup", "/sys/fs/cgroup", &l);
-	/* A part of a CPU is used by a thread too. */
-	if (l.cpus > 0 && l.cpus < out->n_threads)
-		out->n_threads = (int)ceil(l.cpus);
+	cgroup_read("", &l);
+	probe_threads(out, l.cpus);
 	uint64_t free_now = available_memory();
 	out->memory = l.memory < free_now ? l.memory : free_now;
 	if (out->memory == UINT64_MAX)

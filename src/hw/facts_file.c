@@ -81,6 +81,8 @@ static int parse_cpu(struct hw_facts *f, const json_t *cpu, const char *where)
 	TRY(json_get_i64(cpu, "memory", where, 0, INT64_MAX, (int64_t)f->memory, &memory));
 	TRY(parse_isa(json_get(cpu, "isa"), where, &f->isa));
 	copy_text(f->cpu_name, sizeof f->cpu_name, name);
+	if (json_get(cpu, "threads"))
+		f->threads_why[0] = 0;
 	f->n_threads = (int)threads;
 	f->memory = (uint64_t)memory;
 	return VB_OK;
@@ -232,5 +234,6 @@ json_t *hw_facts_json(const struct hw_facts *facts)
 	json_t *o = json_pack("{s:{s:s, s:o, s:i, s:I}, s:b, s:o}", "cpu", "name", facts->cpu_name, "isa", isa, "threads",
 			      facts->n_threads, "memory", (json_int_t)facts->memory, "cuda_driver", facts->cuda_driver,
 			      "gpus", gpus);
+	with_reason(json_object_get(o, "cpu"), "threads_why", facts->threads_why);
 	return with_reason(o, "gpu_why", facts->gpu_why);
 }

@@ -69,7 +69,8 @@ uint32_t hw_gpu_isa(const struct hw_gpu *gpu);
 struct hw_facts {
 	char cpu_name[128];
 	uint32_t isa;         /* enum isa bits */
-	int n_threads;        /* that this process may use: affinity mask and CPU quota */
+	int n_threads;        /* that this process may use: cores of the affinity mask, CPU quota (hw/cpus.h) */
+	char threads_why[HW_REASON_MAX]; /* which of these; "" where facts were given */
 	uint64_t memory;      /* bytes available to this process: MemAvailable or the cgroup's limit, the smaller */
 	/* What gpu_probe found (hw/gpu.h). */
 	bool cuda_driver;     /* libcuda.so.1 can be opened */

@@ -68,6 +68,7 @@ static void test_what_is_not_said(void **state)
 	assert_int_equal(parse("{\"cpu\": {\"threads\": 7, \"memory\": 1000}}", &f), VB_OK);
 	assert_int_equal(f.isa, 0);
 	assert_int_equal(f.n_threads, 7);
+	assert_string_equal(f.threads_why, ""); /* given, not found */
 	assert_int_equal(f.memory, 1000);
 	assert_int_equal(parse("{\"gpus\": [{\"compute_capability\": \"9.0\", \"driver_cuda\": \"12.3\", \"image\": false}]}",
 			       &f), VB_OK);
