@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
@@ -22,8 +23,9 @@ struct worker {
 	struct team *team;
 	pthread_t thread;
 	int index;
-	/* The last epoch whose share of this index somebody has claimed. */
+	/* The last epoch whose share of this index somebody has claimed, and where the worker was when it claimed its own. */
 	_Alignas(64) _Atomic uint32_t claimed;
+	_Atomic int cpu;
 };
 
 struct team {
@@ -35,6 +37,7 @@ struct team {
 	struct worker *workers; /* n_workers - 1 of them, indices 1.. */
 	/* On lines of their own: each is written by one side and spun on by the other. */
 	_Alignas(64) _Atomic uint32_t epoch;
+	_Atomic int caller_cpu; /* when it began the epoch */
 	_Alignas(64) _Atomic uint32_t n_done;
 	_Alignas(64) _Atomic uint32_t n_sleeping;
 	_Alignas(64) _Atomic uint32_t caller_sleeps;
@@ -57,28 +60,46 @@ static inline void cpu_relax(void)
 #endif
 }
 
-/* Spins until *word differs from value; false if the time is up first. */
-static bool spin_while(_Atomic uint32_t *word, uint32_t value)
+/* Spins until *word differs from value; false if the time is up first. Whoever is waited for may be on this very CPU, and come
+ * no further while it is kept: then it is let go first, and the time that others had does not count. */
+static bool spin_while(_Atomic uint32_t *word, uint32_t value, bool (*is_here)(const struct team *t, int cpu), const struct team *t)
 {
 	double until = 0;
 	for (uint32_t n = 1;; n++) {
 		if (atomic_load_explicit(word, memory_order_acquire) != value)
 			return true;
 		cpu_relax();
-		if (n % 64 == 0) {
-			double now = clock_s();
-			if (until == 0)
-				until = now + SPIN_S;
-			else if (now > until)
-				return false;
+		if (n % 64)
+			continue;
+		double now = clock_s();
+		if (until == 0)
+			until = now + SPIN_S;
+		else if (now > until)
+			return false;
+		if (is_here(t, sched_getcpu())) {
+			sched_yield();
+			until += clock_s() - now;
 		}
 	}
+}
+
+static bool caller_is_here(const struct team *t, int cpu)
+{
+	return atomic_load_explicit(&t->caller_cpu, memory_order_relaxed) == cpu;
+}
+
+static bool worker_is_here(const struct team *t, int cpu)
+{
+	for (int i = 0; i < t->n_workers - 1; i++)
+		if (atomic_load_explicit(&t->workers[i].cpu, memory_order_relaxed) == cpu)
+			return true;
+	return false;
 }
 
 static uint32_t wait_for_epoch(struct team *t, uint32_t seen)
 {
 	while (atomic_load_explicit(&t->epoch, memory_order_acquire) == seen) {
-		if (spin_while(&t->epoch, seen))
+		if (spin_while(&t->epoch, seen, caller_is_here, t))
 			break;
 		/* Sequentially consistent with the caller's raise-then-look: one of the two sees the other. */
 		atomic_fetch_add(&t->n_sleeping, 1);
@@ -114,6 +135,7 @@ static void *worker_main(void *arg)
 		seen = wait_for_epoch(t, seen);
 		if (t->stop)
 			return NULL;
+		atomic_store_explicit(&w->cpu, sched_getcpu(), memory_order_relaxed);
 		if (!claim(w, seen))
 			continue;
 		do_share(t, w->index);
@@ -140,6 +162,7 @@ int team_create(struct team **out, int n_threads)
 		return VB_ENOMEM;
 	t->n_workers = 1;
 	t->n_threads = n_threads;
+	t->caller_cpu = -1;
 	t->workers = mem_pages((size_t)n_threads * sizeof *t->workers);
 	if (!t->workers) {
 		team_destroy(&t);
@@ -150,6 +173,7 @@ int team_create(struct team **out, int n_threads)
 		struct worker *w = &t->workers[i - 1];
 		w->team = t;
 		w->index = i;
+		w->cpu = -1;
 		int e = pthread_create(&w->thread, NULL, worker_main, w);
 		if (e) {
 			team_destroy(&t);
@@ -191,6 +215,7 @@ void team_run(struct team *t, team_fn *fn, void *context)
 	t->fn = fn;
 	t->context = context;
 	atomic_store(&t->n_done, 0);
+	atomic_store_explicit(&t->caller_cpu, sched_getcpu(), memory_order_relaxed);
 	raise_epoch(t);
 	uint32_t epoch = atomic_load_explicit(&t->epoch, memory_order_relaxed), done;
 	do_share(t, 0);
@@ -201,7 +226,7 @@ void team_run(struct team *t, team_fn *fn, void *context)
 			others++;
 	}
 	while ((done = atomic_load_explicit(&t->n_done, memory_order_acquire)) != others) {
-		if (spin_while(&t->n_done, done))
+		if (spin_while(&t->n_done, done, worker_is_here, t))
 			continue;
 		atomic_store(&t->caller_sleeps, 1);
 		done = atomic_load(&t->n_done);

@@ -9,6 +9,9 @@
  * with its own share finds its share taken: the caller does it, and waits for nobody who has not begun. So a run on a busy
  * machine, or at the end of a CPU quota, takes no longer than on one thread.
  *
+ * Where there are more workers than CPUs, a waiter that shares a CPU with the one it waits for lets that one go first (sched_yield): each
+ * notes on which CPU it began. Other programs' threads are not let go first.
+ *
  * Which worker does what must never change a result: functions split their work by index, and every item is
  * computed the same way wherever it runs.
  */

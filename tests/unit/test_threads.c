@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +10,7 @@
 #include "base/status.h"
 #include "base/threads.h"
 
+#include <sched.h>
 #include <unistd.h>
 
 struct sum {
@@ -87,6 +89,32 @@ static void test_late_workers(void **state)
 	team_destroy(&t);
 }
 
+/* More threads than CPUs: nobody keeps the CPU from the one that is waited for. */
+static void test_one_cpu(void **state)
+{
+	(void)state;
+	enum { RUNS = 2000 };
+	cpu_set_t before, one;
+	int cpu = sched_getcpu();
+	struct team *t;
+	struct calls c = { 0 };
+	CPU_ZERO(&one);
+	assert_true(cpu >= 0 && cpu < CPU_SETSIZE);
+	CPU_SET(cpu, &one);
+	assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+	assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+	assert_int_equal(team_create(&t, 32), VB_OK);
+	for (int run = 1; run <= RUNS; run++) {
+		team_run(t, count_call, &c);
+		for (int i = 0; i < 32; i++)
+			assert_int_equal(c.of[i], run);
+		if (run % 500 == 0)
+			usleep(200);
+	}
+	team_destroy(&t);
+	assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+}
+
 static void sleep_by_index(void *context, int index, int n_workers)
 {
 	(void)context, (void)n_workers;
@@ -130,6 +158,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_item_once),
 		cmocka_unit_test(test_late_workers),
+		cmocka_unit_test(test_one_cpu),
 		cmocka_unit_test(test_times_of_a_run),
 		cmocka_unit_test(test_refusals),
 	};
