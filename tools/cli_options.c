@@ -507,7 +507,10 @@ static int config_file(const struct command *command, struct settings *s, const 
 	bool on_command_line[N_ROWS];
 	memcpy(on_command_line, given, sizeof given);
 	int rc = 0, number = 0;
-	for (char *next = s->config.data, *line; rc == 0 && (line = strsep(&next, "\n"));) {
+	char *begin = s->config.data;
+	if (strncmp(begin, "\xef\xbb\xbf", 3) == 0) /* some editors begin UTF-8 files with it */
+		begin += 3;
+	for (char *next = begin, *line; rc == 0 && (line = strsep(&next, "\n"));) {
 		char where[300];
 		snprintf(where, sizeof where, "%s, line %d: ", path, ++number);
 		rc = config_line(command, s, line, where, on_command_line);

@@ -82,6 +82,8 @@ static int render(struct settings *s, const struct vb_tokenizer *t, const struct
 	size_t len = 0;
 	char *out = NULL;
 	int rc = vb_render_chat(t, text->data, s->add_generation_prompt, &out, &len);
+	if (rc == VB_EFORMAT)
+		rc = status_prefix(rc, "%s", s->messages && strcmp(s->messages, "-") != 0 ? s->messages : "standard input");
 	return rc == VB_OK ? print_text(s, out, len) : exit_for(rc);
 }
 

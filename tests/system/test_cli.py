@@ -167,6 +167,9 @@ def test_config_file(verbatim, tmp_path):
     result = verbatim("run", "demo", "Once", "--config", config)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["usage"]["completion_tokens"] == 3
+    # As some editors write it.
+    config.write_bytes(b"\xef\xbb\xbfmax-tokens = 3\r\njson = on\r\n")
+    assert json.loads(verbatim("run", "demo", "Once", "--config", config).stdout)["usage"]["completion_tokens"] == 3
     # The command line wins, wherever it stands.
     result = verbatim("run", "demo", "Once", "--max-tokens", 2, "--config", config)
     assert json.loads(result.stdout)["usage"]["completion_tokens"] == 2

@@ -332,3 +332,11 @@ def test_template_refuses(verbatim, demo, text):
     result = verbatim("template", demo, stdin=text)
     assert result.returncode in (1, 2) and result.stdout == ""
     assert result.stderr.startswith("verbatim: error: ") and result.stderr.count("\n") == 1
+
+
+def test_template_names_the_file(verbatim, demo, tmp_path):
+    (tmp_path / "m.json").write_text('[{"role": "user",}]')
+    result = verbatim("template", demo, "--messages", tmp_path / "m.json")
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"verbatim: error: {tmp_path}/m.json: not valid JSON: chat, line 1 column 18: ")
+    assert "standard input: not valid JSON" in verbatim("template", demo, stdin="[").stderr
