@@ -74,15 +74,16 @@ static int parse_cpu(struct hw_facts *f, const json_t *cpu, const char *where)
 	if (!cpu)
 		return VB_OK;
 	TRY(need_kind(cpu, json_is_object(cpu), where, "cpu", "an object"));
-	const char *name;
+	const char *name, *why;
 	int64_t threads, memory;
 	TRY(json_get_str(cpu, "name", where, "", &name));
 	TRY(json_get_i64(cpu, "threads", where, 1, 65536, f->n_threads, &threads));
 	TRY(json_get_i64(cpu, "memory", where, 0, INT64_MAX, (int64_t)f->memory, &memory));
+	TRY(json_get_str(cpu, "threads_why", where, json_get(cpu, "threads") ? "" : f->threads_why, &why));
 	TRY(parse_isa(json_get(cpu, "isa"), where, &f->isa));
 	copy_text(f->cpu_name, sizeof f->cpu_name, name);
-	if (json_get(cpu, "threads"))
-		f->threads_why[0] = 0;
+	if (why != f->threads_why)
+		copy_text(f->threads_why, sizeof f->threads_why, why);
 	f->n_threads = (int)threads;
 	f->memory = (uint64_t)memory;
 	return VB_OK;

@@ -70,7 +70,7 @@ struct hw_facts {
 	char cpu_name[128];
 	uint32_t isa;         /* enum isa bits */
 	int n_threads;        /* that this process may use: cores of the affinity mask, CPU quota (hw/cpus.h) */
-	char threads_why[HW_REASON_MAX]; /* which of these; "" where facts were given */
+	char threads_why[HW_REASON_MAX]; /* which of these; "" where facts give a number without saying */
 	uint64_t memory;      /* bytes available to this process: MemAvailable or the cgroup's limit, the smaller */
 	/* What gpu_probe found (hw/gpu.h). */
 	bool cuda_driver;     /* libcuda.so.1 can be opened */
