@@ -204,6 +204,11 @@ static void test_windows(void **state)
 					 (long long)rows[i].window[layer]);
 		model_config_destroy(&c);
 	}
+	/* Where max_window_layers is absent transformers takes 28. */
+	struct model_config *c = must_parse("qwen2", "\"num_hidden_layers\":30,\"sliding_window\":5,\"use_sliding_window\":true");
+	assert_int_equal(c->window[27], 0);
+	assert_int_equal(c->window[28], 5);
+	model_config_destroy(&c);
 }
 
 #define LLAMA3 "\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4," \

@@ -634,6 +634,23 @@ static void test_last_page_changes_hands(void **state)
 	kv_destroy(&kv);
 }
 
+/* Pages that others hold anyway take none of those that are left: the last one serves for the part of a page. */
+static void test_part_behind_pages_in_use(void **state)
+{
+	(void)state;
+	struct kv *kv = open_kv(4, 1, 0, 0);
+	int32_t a[64];
+	fill(a, 64, 100);
+	int32_t q = serve(kv, 0, a, 12, 0);
+	assert_int_equal(kv_available(kv, 0), 1);
+	a[10] = 7;
+	int32_t r = serve(kv, 0, a, 12, 10);
+	assert_int_equal(kv_available(kv, 0), 0);
+	kv_seq_close(kv, q);
+	kv_seq_close(kv, r);
+	kv_destroy(&kv);
+}
+
 static void test_drop_cache_behind_windows(void **state)
 {
 	(void)state;
@@ -750,6 +767,7 @@ int main(void)
 		cmocka_unit_test(test_pages_in_sight_must_be_known),
 		cmocka_unit_test(test_inside_of_page_in_reach),
 		cmocka_unit_test(test_last_page_changes_hands),
+		cmocka_unit_test(test_part_behind_pages_in_use),
 		cmocka_unit_test(test_drop_cache_behind_windows),
 		cmocka_unit_test(test_longest_beginning),
 		cmocka_unit_test(test_random_fixed),

@@ -53,6 +53,7 @@ static void feed(const char *text, uint64_t cuts, const char *const *stop, size_
 		if (whole_utf8)
 			assert_true(utf8_valid(out.data ? out.data : "", out.len));
 		stopper_drop(&s, ready);
+		assert_int_equal(s.pending.data[s.pending.len], 0); /* a string as ever */
 		/* Asking again changes nothing: all that was ready is gone. */
 		bool stopped = s.stopped;
 		assert_int_equal(stopper_ready(&s), 0);
