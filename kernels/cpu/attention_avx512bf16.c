@@ -9,7 +9,8 @@
  *   o[row][dim]: one chain of vdpbf16ps over the pairs of keys that the row sees, ascending
  * A pair of keys begins at an even position, so that where a key falls depends on its position alone. Of a pair whose
  * one key a row does not see, that half is zeros on both sides: not even a NaN in it is noticed. The tile's pairs are
- * packed once for all rows; rows go in groups whose scores stay in the first cache between the three steps.
+ * packed once for all rows; rows go in groups whose scores stay in the first cache between the three steps. Few rows, as
+ * decoding has them, multiply pairs as they are made, in the same chains: storing them would cost more than the products.
  *
  * int8 becomes bf16 exactly when it is packed. A key's scale multiplies its scores; a value's scale multiplies its weights before
  * they are rounded, and the sum is of the weights without it, in float32.
@@ -26,6 +27,10 @@
 /* The micro-kernels' register blocks: rows times vectors of keys (or dimensions). */
 #define BLOCK_ROWS 6
 #define BLOCK_VECTORS 4
+/* Up to so many rows multiply pairs as they are made. */
+#define FEW_ROWS 8
+/* Vectors of keys at a time then: one's products hide the other's latency. */
+#define FEW_VECTORS 2
 /* Rows whose scores are computed before their values: [ROWS, TILE] scores beside a tile's keys and values. */
 #define GROUP_ROWS 32
 /* Rows whose softmax is computed together, where all see the whole tile. */
@@ -37,33 +42,36 @@
 #define LOG2E 0x1.715476p+0f
 #define LN2 0x1.62e43p-1f
 
-/* Keys and values that will be read next, asked into L2 a row at a time. Where few rows are computed, every loop of a tile asks:
- * memory must not rest while a core computes. Measured 2026-11-22 on an AMD EPYC (Zen 4), two cores, a step of one sequence
- * behind 4096 keys: 25 GB/s of 32; asked for while packing alone 20, into L1 14, not at all 12. */
+/* Keys and values that will be read next, asked into L2 a few rows a turn. Where few rows are computed, every loop of a tile
+ * asks, keys beside keys and values beside values: memory must not rest while a core computes. */
 struct asking {
 	const unsigned char *const *row, *const *end; /* of keys, then of values */
 	const unsigned char *const *values, *const *values_end;
-	int64_t bytes, values_bytes;
+	int64_t bytes, values_bytes, a_turn;
 };
 
 INLINE void ask(struct asking *s)
 {
-	if (s->row == s->end) {
-		s->row = s->values;
-		s->end = s->values = s->values_end;
-		s->bytes = s->values_bytes;
-		if (s->row == s->end)
-			return;
+	for (int64_t asked = 0; asked < s->a_turn; asked += s->bytes) {
+		if (s->row == s->end) {
+			s->row = s->values;
+			s->end = s->values = s->values_end;
+			s->bytes = s->values_bytes;
+			if (s->row == s->end)
+				return;
+		}
+		for (int64_t at = 0; at < s->bytes; at += 64)
+			_mm_prefetch((const char *)*s->row + at, _MM_HINT_T1);
+		s->row++;
 	}
-	for (int64_t at = 0; at < s->bytes; at += 64)
-		_mm_prefetch((const char *)*s->row + at, _MM_HINT_T1);
-	s->row++;
 }
 
+/* Where rows are few, as many bytes a turn as the turn takes of the tile at hand. */
 static struct asking ask_for(const struct job *j, const struct tile *next)
 {
 	return (struct asking){ next->k + next->begin, next->k + next->end, next->v + next->begin, next->v + next->end,
-				j->a->head_dim * (int64_t)j->type_bytes, j->a->v_head_dim * (int64_t)j->type_bytes };
+				j->a->head_dim * (int64_t)j->type_bytes, j->a->v_head_dim * (int64_t)j->type_bytes,
+				j->n_rows <= FEW_ROWS ? 16 * LANES : 1 };
 }
 
 /* ---- Scratch ---- */
@@ -78,14 +86,21 @@ static int64_t query_bytes(const struct attention_args *a)
 	return padded(a->head_dim) * (int64_t)sizeof(uint16_t);
 }
 
+/* [n_rows][D]; of few rows the same pair of all of them side by side: [D / 2][n_rows] pairs. */
 static void take_queries(const struct job *j)
 {
 	const struct attention_args *a = j->a;
-	int64_t row = j->g * a->head_dim;
-	uint16_t *q = j->q;
-	for (int64_t i = 0; i < j->n_tokens; i++)
-		memcpy(q + i * row, (const uint16_t *)a->q + (j->first_token + i) * a->q_stride + j->kv_head * row,
-		       (size_t)row * sizeof *q);
+	int64_t d = a->head_dim, row = j->g * d;
+	for (int64_t i = 0; i < j->n_tokens; i++) {
+		const uint16_t *from = (const uint16_t *)a->q + (j->first_token + i) * a->q_stride + j->kv_head * row;
+		if (j->n_rows > FEW_ROWS) {
+			memcpy((uint16_t *)j->q + i * row, from, (size_t)row * sizeof *from);
+			continue;
+		}
+		for (int64_t r = 0; r < j->g; r++)
+			for (int64_t pair = 0; pair < d / 2; pair++)
+				memcpy((uint32_t *)j->q + pair * j->n_rows + i * j->g + r, from + r * d + 2 * pair, sizeof(uint32_t));
+	}
 }
 
 static void lay_out(struct job *j, float *scratch)
@@ -121,22 +136,6 @@ INLINE void transpose(const unsigned char *const *rows, int64_t offset, const bo
 	out[3] = _mm512_unpackhi_epi64(b, d);
 }
 
-/* Vectors v_begin..v_end of the tile's keys. */
-static void pack_keys(const struct job *j, const struct tile *t, struct asking *next, int v_begin, int v_end)
-{
-	int64_t row_bytes = j->a->head_dim * 2;
-	for (int v = v_begin; v < v_end; v++) {
-		uint32_t *out = (uint32_t *)j->keys + v * LANES;
-		for (int64_t b = 0; b < row_bytes; b += 16, out += 4 * TILE) {
-			__m512i x[4];
-			transpose(t->k + v * LANES, b, true, x);
-			ask(next);
-			for (int i = 0; i < 4; i++)
-				_mm512_storeu_si512(out + i * TILE, x[i]);
-		}
-	}
-}
-
 /* Pairs of bf16 from 32-bit integers that bf16 holds exactly. */
 INLINE __m512i to_pairs(__m512i even, __m512i odd)
 {
@@ -151,52 +150,67 @@ INLINE __m512i byte_of(__m512i x, const int byte)
 	return _mm512_srai_epi32(_mm512_slli_epi32(x, (unsigned)(24 - 8 * byte)), 24);
 }
 
-static void pack_keys_int8(const struct job *j, const struct tile *t, struct asking *next, int v_begin, int v_end)
+/* The pairs of dimensions in 32 bits of an int8 cache: the first and the second. */
+INLINE void pairs_of_bytes(__m512i x, __m512i pairs[2])
 {
-	int64_t d = j->a->head_dim;
+	pairs[0] = to_pairs(byte_of(x, 0), byte_of(x, 1));
+	pairs[1] = to_pairs(byte_of(x, 2), byte_of(x, 3));
+}
+
+/* Vectors v_begin..v_end of the tile's keys. */
+INLINE void pack_keys(const bool int8, const struct job *j, const struct tile *t, struct asking *next, int v_begin, int v_end)
+{
+	int64_t bytes = j->a->head_dim * (int8 ? 1 : 2);
 	for (int v = v_begin; v < v_end; v++) {
 		uint32_t *out = (uint32_t *)j->keys + v * LANES;
-		for (int64_t b = 0; b < d; b += 16) {
+		for (int64_t at = 0; at < bytes; at += 16) {
 			__m512i x[4];
-			if (b + 16 <= d)
-				transpose(t->k + v * LANES, b, true, x);
+			bool whole = !int8 || bytes - at >= 16;
+			if (whole)
+				transpose(t->k + v * LANES, at, true, x);
 			else
-				transpose(t->k + v * LANES, b, false, x);
+				transpose(t->k + v * LANES, at, false, x);
 			ask(next);
-			for (int i = 0; i < 4 && b + 4 * i < d; i++, out += 2 * TILE) {
-				_mm512_storeu_si512(out, to_pairs(byte_of(x[i], 0), byte_of(x[i], 1)));
-				_mm512_storeu_si512(out + TILE, to_pairs(byte_of(x[i], 2), byte_of(x[i], 3)));
+			for (int i = 0; i < (whole ? 4 : 2); i++) {
+				__m512i pairs[2] = { x[i] };
+				if (int8)
+					pairs_of_bytes(x[i], pairs);
+				for (int p = 0; p < (int8 ? 2 : 1); p++, out += TILE)
+					_mm512_storeu_si512(out, pairs[p]);
 			}
 		}
 	}
 }
 
-static void pack_values_int8(const struct job *j, const struct tile *t, struct asking *next, int begin, int end)
+/* Pair p of the tile's values, dimensions dim..dim + UNIT: two vectors. */
+INLINE void values_pairs(const bool int8, const struct tile *t, int p, int64_t dim, int64_t dv, __m512i out[2])
 {
-	int64_t dv = j->a->v_head_dim, stride = padded(dv);
-	for (int p = begin; p < end; p++) {
-		uint32_t *out = (uint32_t *)j->values + p * stride;
-		for (int64_t i = 0; i < stride; i += LANES) {
-			__mmask16 live = i < dv ? avx512_mask16(dv - i) : 0;
-			__m128i a = _mm_maskz_loadu_epi8(live, t->v[2 * p] + i), b = _mm_maskz_loadu_epi8(live, t->v[2 * p + 1] + i);
-			_mm512_storeu_si512(out + i, to_pairs(_mm512_cvtepi8_epi32(a), _mm512_cvtepi8_epi32(b)));
+	if (int8) {
+		for (int i = 0; i < 2; i++, dim += LANES) {
+			__mmask16 live = dim < dv ? avx512_mask16(dv - dim) : 0;
+			__m128i a = _mm_maskz_loadu_epi8(live, t->v[2 * p] + dim), b = _mm_maskz_loadu_epi8(live, t->v[2 * p + 1] + dim);
+			out[i] = to_pairs(_mm512_cvtepi8_epi32(a), _mm512_cvtepi8_epi32(b));
 		}
-		ask(next);
+	} else {
+		__mmask32 live = avx512_mask32(dv - dim);
+		__m512i a = _mm512_maskz_loadu_epi16(live, (const uint16_t *)t->v[2 * p] + dim);
+		__m512i b = _mm512_maskz_loadu_epi16(live, (const uint16_t *)t->v[2 * p + 1] + dim);
+		out[0] = _mm512_unpacklo_epi16(a, b);
+		out[1] = _mm512_unpackhi_epi16(a, b);
 	}
 }
 
 /* Pairs of keys begin..end. */
-static void pack_values(const struct job *j, const struct tile *t, struct asking *next, int begin, int end)
+INLINE void pack_values(const bool int8, const struct job *j, const struct tile *t, struct asking *next, int begin, int end)
 {
-	int64_t dv = j->a->v_head_dim, stride = padded(dv);
+	int64_t dv = j->a->v_head_dim;
+	uint32_t *out = (uint32_t *)j->values + begin * padded(dv);
 	for (int p = begin; p < end; p++) {
-		const uint16_t *a = (const uint16_t *)t->v[2 * p], *b = (const uint16_t *)t->v[2 * p + 1];
-		uint32_t *out = (uint32_t *)j->values + p * stride;
-		for (int64_t i = 0; i < dv; i += UNIT, out += UNIT) {
-			__mmask32 live = avx512_mask32(dv - i);
-			__m512i x = _mm512_maskz_loadu_epi16(live, a + i), y = _mm512_maskz_loadu_epi16(live, b + i);
-			_mm512_storeu_si512(out, _mm512_unpacklo_epi16(x, y));
-			_mm512_storeu_si512(out + LANES, _mm512_unpackhi_epi16(x, y));
+		for (int64_t dim = 0; dim < dv; dim += UNIT, out += UNIT) {
+			__m512i pairs[2];
+			values_pairs(int8, t, p, dim, dv, pairs);
+			_mm512_storeu_si512(out, pairs[0]);
+			_mm512_storeu_si512(out + LANES, pairs[1]);
 		}
 		ask(next);
 	}
@@ -217,7 +231,7 @@ INLINE uint32_t pair_at(const uint16_t *p)
 	return pair;
 }
 
-INLINE void scores_block(const int rows, const int nv, const struct job *j, struct asking *next, const uint16_t *q, int v, float *s)
+INLINE void scores_block(const int rows, const int nv, const struct job *j, const uint16_t *q, int v, float *s)
 {
 	const uint32_t *keys = (const uint32_t *)j->keys + v * LANES;
 	int64_t d = j->a->head_dim;
@@ -227,8 +241,6 @@ INLINE void scores_block(const int rows, const int nv, const struct job *j, stru
 			sum[r][i] = _mm512_setzero_ps();
 	for (int64_t n = 0; n < d; n += 2, keys += TILE) {
 		__m512i k[BLOCK_VECTORS];
-		if (next)
-			ask(next);
 		for (int i = 0; i < nv; i++)
 			k[i] = _mm512_loadu_si512(keys + i * LANES);
 		for (int r = 0; r < rows; r++)
@@ -241,36 +253,35 @@ INLINE void scores_block(const int rows, const int nv, const struct job *j, stru
 }
 
 /* Scores of `rows` rows against vectors v_begin..v_end of the tile. */
-INLINE void scores_rows(const int rows, const struct job *j, struct asking *next, const uint16_t *q, int v_begin, int v_end,
-			float *s)
+INLINE void scores_rows(const int rows, const struct job *j, const uint16_t *q, int v_begin, int v_end, float *s)
 {
 	int v = v_begin;
 	for (; v + BLOCK_VECTORS <= v_end; v += BLOCK_VECTORS)
-		scores_block(rows, BLOCK_VECTORS, j, next, q, v, s);
+		scores_block(rows, BLOCK_VECTORS, j, q, v, s);
 	for (; v < v_end; v++)
-		scores_block(rows, 1, j, next, q, v, s);
+		scores_block(rows, 1, j, q, v, s);
 }
 
-INLINE void scores_any(int rows, const struct job *j, struct asking *next, const uint16_t *q, int v_begin, int v_end, float *s)
+static void scores_any(int rows, const struct job *j, const uint16_t *q, int v_begin, int v_end, float *s)
 {
 	switch (rows) {
 	case 1:
-		scores_rows(1, j, next, q, v_begin, v_end, s);
+		scores_rows(1, j, q, v_begin, v_end, s);
 		break;
 	case 2:
-		scores_rows(2, j, next, q, v_begin, v_end, s);
+		scores_rows(2, j, q, v_begin, v_end, s);
 		break;
 	case 3:
-		scores_rows(3, j, next, q, v_begin, v_end, s);
+		scores_rows(3, j, q, v_begin, v_end, s);
 		break;
 	case 4:
-		scores_rows(4, j, next, q, v_begin, v_end, s);
+		scores_rows(4, j, q, v_begin, v_end, s);
 		break;
 	case 5:
-		scores_rows(5, j, next, q, v_begin, v_end, s);
+		scores_rows(5, j, q, v_begin, v_end, s);
 		break;
 	default:
-		scores_rows(6, j, next, q, v_begin, v_end, s);
+		scores_rows(6, j, q, v_begin, v_end, s);
 	}
 }
 
@@ -283,16 +294,12 @@ INLINE int64_t block_size(int64_t left)
 }
 
 /* Of rows r..r + n. */
-static void scores(const struct job *j, struct asking *next, int64_t r, int64_t n, int v_begin, int v_end)
+static void scores(const struct job *j, int64_t r, int64_t n, int v_begin, int v_end)
 {
 	const uint16_t *q = (const uint16_t *)j->q + r * j->a->head_dim;
 	for (int64_t done = 0, rows; done < n; done += rows) {
 		rows = block_size(n - done);
-		const uint16_t *its_q = q + done * j->a->head_dim;
-		if (next)
-			scores_any((int)rows, j, next, its_q, v_begin, v_end, j->s + done * TILE);
-		else
-			scores_any((int)rows, j, NULL, its_q, v_begin, v_end, j->s + done * TILE);
+		scores_any((int)rows, j, q + done * j->a->head_dim, v_begin, v_end, j->s + done * TILE);
 	}
 }
 
@@ -400,24 +407,23 @@ INLINE __m512 fold_rows(const bool sums, const __m512 v[SOFTMAX_ROWS])
 	return _mm512_permutexvar_ps(place, z);
 }
 
-/* softmax_row of 16 rows that see the whole tile, without a softcap: the same operations on each, with the folds over lanes and
- * the rescaling done for all at once. */
-static void softmax_rows(const struct job *j, const struct tile *t, float *s, float *states)
+/* softmax_row of up to 16 rows that see the whole tile, without a softcap: the same operations on each, with the folds over lanes
+ * and the rescaling done for all at once. */
+INLINE void softmax_rows(const int rows, const struct job *j, const struct tile *t, float *s, float *states)
 {
 	const int64_t stride = j->state_floats;
 	const __m512 factor = _mm512_set1_ps(j->a->scale * LOG2E);
 	bool scaled = j->a->kv_type == DTYPE_I8;
-	__m512 row[SOFTMAX_ROWS], k_scale[TILE_VECTORS], v_scale[TILE_VECTORS];
-	float old_max[SOFTMAX_ROWS], new_max[SOFTMAX_ROWS], old_sum[SOFTMAX_ROWS], sum[SOFTMAX_ROWS], rescale[SOFTMAX_ROWS];
-	for (int i = 0; i < TILE_VECTORS && scaled; i++) {
-		k_scale[i] = _mm512_loadu_ps(t->k_scale + i * LANES);
-		v_scale[i] = _mm512_loadu_ps(t->v_scale + i * LANES);
-	}
-	for (int r = 0; r < SOFTMAX_ROWS; r++) {
+	__m512 row[SOFTMAX_ROWS];
+	float old_max[SOFTMAX_ROWS] = { 0 }, new_max[SOFTMAX_ROWS], old_sum[SOFTMAX_ROWS] = { 0 }, sum[SOFTMAX_ROWS];
+	float rescale[SOFTMAX_ROWS];
+	for (int r = rows; r < SOFTMAX_ROWS; r++)
+		row[r] = _mm512_setzero_ps();
+	for (int r = 0; r < rows; r++) {
 		__m512 x[TILE_VECTORS];
 		for (int i = 0; i < TILE_VECTORS; i++) {
 			x[i] = _mm512_loadu_ps(s + r * TILE + i * LANES);
-			x[i] = _mm512_mul_ps(scaled ? _mm512_mul_ps(x[i], k_scale[i]) : x[i], factor);
+			x[i] = _mm512_mul_ps(scaled ? _mm512_mul_ps(x[i], _mm512_loadu_ps(t->k_scale + i * LANES)) : x[i], factor);
 		}
 		row[r] = _mm512_max_ps(_mm512_max_ps(x[0], x[1]), _mm512_max_ps(x[2], x[3]));
 		old_max[r] = states[r * stride];
@@ -425,21 +431,22 @@ static void softmax_rows(const struct job *j, const struct tile *t, float *s, fl
 	}
 	__m512 before = _mm512_loadu_ps(old_max), m = _mm512_max_ps(fold_rows(false, row), before);
 	if (_mm512_cmp_ps_mask(m, _mm512_set1_ps(-INFINITY), _CMP_NGT_UQ)) {
-		for (int r = 0; r < SOFTMAX_ROWS; r++)
+		for (int r = 0; r < rows; r++)
 			softmax_row(j, t, s + r * TILE, states + r * stride, 0, TILE);
 		return;
 	}
 	_mm512_storeu_ps(new_max, m);
-	for (int r = 0; r < SOFTMAX_ROWS; r++) {
+	for (int r = 0; r < rows; r++) {
 		uint16_t *weight = (uint16_t *)(s + r * TILE);
 		__m512 x[TILE_VECTORS];
 		for (int i = 0; i < TILE_VECTORS; i++) {
 			x[i] = _mm512_loadu_ps(s + r * TILE + i * LANES);
-			x[i] = _mm512_mul_ps(scaled ? _mm512_mul_ps(x[i], k_scale[i]) : x[i], factor);
+			x[i] = _mm512_mul_ps(scaled ? _mm512_mul_ps(x[i], _mm512_loadu_ps(t->k_scale + i * LANES)) : x[i], factor);
 			x[i] = exp2_of(_mm512_sub_ps(x[i], _mm512_set1_ps(new_max[r])));
 		}
 		for (int i = 0; i < TILE_VECTORS; i++) {
-			__m256i p = (__m256i)_mm512_cvtneps_pbh(scaled ? _mm512_mul_ps(x[i], v_scale[i]) : x[i]);
+			__m512 weighed = scaled ? _mm512_mul_ps(x[i], _mm512_loadu_ps(t->v_scale + i * LANES)) : x[i];
+			__m256i p = (__m256i)_mm512_cvtneps_pbh(weighed);
 			_mm256_storeu_si256((__m256i *)(weight + i * LANES), p);
 			if (!scaled)
 				x[i] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(p), 16));
@@ -449,7 +456,7 @@ static void softmax_rows(const struct job *j, const struct tile *t, float *s, fl
 	__m512 by = exp2_of(_mm512_sub_ps(before, m));
 	_mm512_storeu_ps(rescale, by);
 	_mm512_storeu_ps(sum, _mm512_add_ps(_mm512_mul_ps(_mm512_loadu_ps(old_sum), by), fold_rows(true, row)));
-	for (int r = 0; r < SOFTMAX_ROWS; r++) {
+	for (int r = 0; r < rows; r++) {
 		states[r * stride] = new_max[r];
 		states[r * stride + 1] = sum[r];
 		states[r * stride + STATE_RESCALE] = rescale[r];
@@ -458,11 +465,11 @@ static void softmax_rows(const struct job *j, const struct tile *t, float *s, fl
 
 /* ---- Values ---- */
 
-/* nv vectors of dimensions from `dim` on, for `rows` rows and keys begin..end. */
-INLINE void values_block(const int rows, const int nv, const struct job *j, struct asking *next, int64_t dim, int begin, int end,
-			 const float *s, float *states)
+/* nv vectors of dimensions from `dim` on, for `rows` rows and keys begin..end; t: the values are taken from there, not packed. */
+INLINE void values_block(const int rows, const int nv, const bool int8, const struct job *j, const struct tile *t,
+			 struct asking *next, int64_t dim, int begin, int end, const float *s, float *states)
 {
-	__m512 sum[BLOCK_ROWS][BLOCK_VECTORS];
+	__m512 sum[FEW_ROWS][BLOCK_VECTORS];
 	float *o = states + ATTENTION_STATE_O + dim;
 	int64_t stride = j->state_floats, width = padded(j->a->v_head_dim);
 	const uint32_t *values = (const uint32_t *)j->values + dim;
@@ -474,10 +481,16 @@ INLINE void values_block(const int rows, const int nv, const struct job *j, stru
 	for (int p = begin / 2; p < (end + 1) / 2; p++) {
 		uint32_t half = (2 * p >= begin ? 0xffffu : 0) | (2 * p + 1 < end ? 0xffff0000u : 0);
 		__m512i v[BLOCK_VECTORS];
-		if (next)
+		for (int i = 0; i < nv; i += 2) {
+			if (t) {
+				values_pairs(int8, t, p, dim + i * LANES, j->a->v_head_dim, v + i);
+			} else {
+				v[i] = _mm512_loadu_si512(values + p * width + i * LANES);
+				v[i + 1] = _mm512_loadu_si512(values + p * width + (i + 1) * LANES);
+			}
+		}
+		if (t)
 			ask(next);
-		for (int i = 0; i < nv; i++)
-			v[i] = _mm512_loadu_si512(values + p * width + i * LANES);
 		if (half != 0xffffffffu)
 			for (int i = 0; i < nv; i++)
 				v[i] = _mm512_and_si512(v[i], _mm512_set1_epi32((int)half));
@@ -490,97 +503,223 @@ INLINE void values_block(const int rows, const int nv, const struct job *j, stru
 			_mm512_storeu_ps(o + r * stride + i * LANES, sum[r][i]);
 }
 
-INLINE void values_rows(const int rows, const struct job *j, struct asking *next, int begin, int end, const float *s,
-			float *states)
+INLINE void values_rows(const int rows, const struct job *j, int begin, int end, const float *s, float *states)
 {
 	int64_t dim = 0, dv = padded(j->a->v_head_dim);
 	for (; dim + BLOCK_VECTORS * LANES <= dv; dim += BLOCK_VECTORS * LANES)
-		values_block(rows, BLOCK_VECTORS, j, next, dim, begin, end, s, states);
+		values_block(rows, BLOCK_VECTORS, false, j, NULL, NULL, dim, begin, end, s, states);
 	for (; dim < dv; dim += UNIT)
-		values_block(rows, 2, j, next, dim, begin, end, s, states);
+		values_block(rows, 2, false, j, NULL, NULL, dim, begin, end, s, states);
 }
 
-INLINE void values_any(int rows, const struct job *j, struct asking *next, int begin, int end, const float *s, float *states)
+static void values_any(int rows, const struct job *j, int begin, int end, const float *s, float *states)
 {
 	switch (rows) {
 	case 1:
-		values_rows(1, j, next, begin, end, s, states);
+		values_rows(1, j, begin, end, s, states);
 		break;
 	case 2:
-		values_rows(2, j, next, begin, end, s, states);
+		values_rows(2, j, begin, end, s, states);
 		break;
 	case 3:
-		values_rows(3, j, next, begin, end, s, states);
+		values_rows(3, j, begin, end, s, states);
 		break;
 	case 4:
-		values_rows(4, j, next, begin, end, s, states);
+		values_rows(4, j, begin, end, s, states);
 		break;
 	case 5:
-		values_rows(5, j, next, begin, end, s, states);
+		values_rows(5, j, begin, end, s, states);
 		break;
 	default:
-		values_rows(6, j, next, begin, end, s, states);
+		values_rows(6, j, begin, end, s, states);
 	}
 }
 
 /* Adds keys begin..end, which all of rows r..r + n see, to their states; s: of row r. */
-static void values(const struct job *j, struct asking *next, int64_t r, int64_t n, const float *s, int begin, int end)
+static void values(const struct job *j, int64_t r, int64_t n, const float *s, int begin, int end)
 {
 	for (int64_t done = 0, rows; done < n; done += rows) {
 		rows = block_size(n - done);
-		float *states = j->part + (r + done) * j->state_floats;
-		if (next)
-			values_any((int)rows, j, next, begin, end, s + done * TILE, states);
-		else
-			values_any((int)rows, j, NULL, begin, end, s + done * TILE, states);
+		values_any((int)rows, j, begin, end, s + done * TILE, j->part + (r + done) * j->state_floats);
 	}
 }
 
+/* ---- Few rows ---- */
+
+/* Adds 16 bytes of a vector of keys (8 where not `whole`) to the scores of `rows` rows, whose queries lie pair by pair
+ * (take_queries). */
+INLINE void add_scores(const int rows, const bool int8, const bool whole, const unsigned char *const *keys, int64_t at,
+		       const uint32_t *q, __m512 sum[FEW_ROWS])
+{
+	__m512i x[4];
+	transpose(keys, at, whole, x);
+	for (int i = 0; i < (whole ? 4 : 2); i++) {
+		__m512i pairs[2] = { x[i] };
+		if (int8)
+			pairs_of_bytes(x[i], pairs);
+		for (int p = 0; p < (int8 ? 2 : 1); p++, q += rows)
+			for (int r = 0; r < rows; r++)
+				sum[r] = multiply(sum[r], pairs[p], q[r]);
+	}
+}
+
+/* Scores of all `rows` rows and nv vectors of keys from v on. */
+INLINE void few_scores_block(const int rows, const int nv, const bool int8, const struct job *j, const struct tile *t,
+			     struct asking *next, int v)
+{
+	const unsigned char *const *keys = t->k + v * LANES;
+	const int64_t bytes = j->a->head_dim * (int8 ? 1 : 2), pairs = int8 ? 8 : 4; /* of 16 bytes */
+	const uint32_t *q = j->q;
+	__m512 sum[FEW_VECTORS][FEW_ROWS];
+	for (int i = 0; i < nv; i++)
+		for (int r = 0; r < rows; r++)
+			sum[i][r] = _mm512_setzero_ps();
+	for (int64_t at = 0; at < bytes; at += 16, q += pairs * rows) {
+		bool whole = !int8 || bytes - at >= 16;
+#pragma GCC unroll 2
+		for (int i = 0; i < nv; i++) {
+			if (whole)
+				add_scores(rows, int8, true, keys + i * LANES, at, q, sum[i]);
+			else
+				add_scores(rows, int8, false, keys + i * LANES, at, q, sum[i]);
+			ask(next);
+		}
+	}
+	for (int i = 0; i < nv; i++)
+		for (int r = 0; r < rows; r++)
+			_mm512_storeu_ps(j->s + r * TILE + (v + i) * LANES, sum[i][r]);
+}
+
+INLINE void few_scores(const int rows, const bool int8, const struct job *j, const struct tile *t, struct asking *next)
+{
+	const int nv = FEW_VECTORS;
+	int v = t->begin / LANES, end = (t->end + LANES - 1) / LANES;
+	for (; v + nv <= end; v += nv)
+		few_scores_block(rows, nv, int8, j, t, next, v);
+	for (; v < end; v++)
+		few_scores_block(rows, 1, int8, j, t, next, v);
+}
+
+INLINE void few_values(const int rows, const bool int8, const struct job *j, const struct tile *t, struct asking *next,
+		       int begin, int end, const float *s, float *states)
+{
+	const int nv = rows <= BLOCK_ROWS ? BLOCK_VECTORS : 2;
+	int64_t dim = 0, dv = padded(j->a->v_head_dim);
+	for (; dim + nv * LANES <= dv; dim += nv * LANES)
+		values_block(rows, nv, int8, j, t, next, dim, begin, end, s, states);
+	for (; dim < dv; dim += UNIT)
+		values_block(rows, 2, int8, j, t, next, dim, begin, end, s, states);
+}
+
+/* One function for each number of rows and each type. */
+#define FEW(rows, type, int8)                                                                                                   \
+	static void few_scores_##rows##_##type(const struct job *j, const struct tile *t, struct asking *next)                  \
+	{                                                                                                                       \
+		few_scores(rows, int8, j, t, next);                                                                             \
+	}                                                                                                                       \
+	static void few_values_##rows##_##type(const struct job *j, const struct tile *t, struct asking *next, int begin,       \
+					       int end, const float *s, float *states)                                          \
+	{                                                                                                                       \
+		few_values(rows, int8, j, t, next, begin, end, s, states);                                                      \
+	}
+#define FEW_BOTH(rows) FEW(rows, bf16, false) FEW(rows, int8, true)
+FEW_BOTH(1)
+FEW_BOTH(2)
+FEW_BOTH(3)
+FEW_BOTH(4)
+FEW_BOTH(5)
+FEW_BOTH(6)
+FEW_BOTH(7)
+FEW_BOTH(8)
+
+static const struct {
+	void (*scores)(const struct job *j, const struct tile *t, struct asking *next);
+	void (*values)(const struct job *j, const struct tile *t, struct asking *next, int begin, int end, const float *s,
+		       float *states);
+} few[FEW_ROWS][2] = {
+#define FEW_ENTRY(rows)                                                                                                         \
+	{ { few_scores_##rows##_bf16, few_values_##rows##_bf16 }, { few_scores_##rows##_int8, few_values_##rows##_int8 } }
+	FEW_ENTRY(1), FEW_ENTRY(2), FEW_ENTRY(3), FEW_ENTRY(4), FEW_ENTRY(5), FEW_ENTRY(6), FEW_ENTRY(7), FEW_ENTRY(8),
+#undef FEW_ENTRY
+#undef FEW_BOTH
+#undef FEW
+};
+
 /* ---- Tiles, rows ---- */
 
-/* Softmax and values of rows r..r + n, whose scores are there: some keys are hidden from some rows. */
-static void add_partly(const struct job *j, const struct tile *t, struct asking *next, int64_t r, int64_t n)
+/* Where some keys are hidden from some rows: of rows r..r + n, the first rows of one token; gives their number, and the keys
+ * of the tile that they see. */
+static int64_t rows_of_token(const struct job *j, const struct tile *t, int64_t r, int64_t n, int *begin, int *end)
 {
-	for (int64_t first = r, last; first < r + n; first = last) {
-		int64_t token = first / j->g;
-		last = (token + 1) * j->g < r + n ? (token + 1) * j->g : r + n;
-		int begin, end;
-		visible_in_tile(j, t, token, &begin, &end);
+	int64_t token = r / j->g, last = (token + 1) * j->g;
+	visible_in_tile(j, t, token, begin, end);
+	return (last < r + n ? last : r + n) - r;
+}
+
+/* Softmax of rows r..r + n, whose scores are at s and which all see keys begin..end. */
+static void softmax(const struct job *j, const struct tile *t, int64_t r, int64_t n, float *s, int begin, int end)
+{
+	const int64_t stride = j->state_floats;
+	float *states = j->part + r * stride;
+	if (end - begin == TILE && !(j->a->softcap > 0)) {
+		for (; n >= SOFTMAX_ROWS; n -= SOFTMAX_ROWS, s += SOFTMAX_ROWS * TILE, states += SOFTMAX_ROWS * stride)
+			softmax_rows(SOFTMAX_ROWS, j, t, s, states);
+		for (; n >= 4; n -= 4, s += 4 * TILE, states += 4 * stride)
+			softmax_rows(4, j, t, s, states);
+	}
+	for (int64_t i = 0; i < n; i++)
+		softmax_row(j, t, s + i * TILE, states + i * stride, begin, end);
+}
+
+static void add_tile_to_few(const struct job *j, const struct tile *t, const struct tile *next)
+{
+	struct asking asking = ask_for(j, next);
+	bool int8 = j->a->kv_type == DTYPE_I8, whole = all_see_all(j, t);
+	int begin = 0, end = TILE;
+	few[j->n_rows - 1][int8].scores(j, t, &asking);
+	for (int64_t r = 0, n; r < j->n_rows; r += n) {
+		n = whole ? j->n_rows : rows_of_token(j, t, r, j->n_rows - r, &begin, &end);
+		float *s = j->s + r * TILE;
 		if (begin >= end)
 			continue;
-		float *s = j->s + (first - r) * TILE;
-		for (int64_t i = first; i < last; i++)
-			softmax_row(j, t, s + (i - first) * TILE, j->part + i * j->state_floats, begin, end);
-		values(j, next, first, last - first, s, begin, end);
+		softmax(j, t, r, n, s, begin, end);
+		few[n - 1][int8].values(j, t, &asking, begin, end, s, j->part + r * j->state_floats);
+	}
+}
+
+static void add_tile_to_many(const struct job *j, const struct tile *t, const struct tile *next)
+{
+	int v_begin = t->begin / LANES, v_end = (t->end + LANES - 1) / LANES, p_begin = t->begin / 2, p_end = (t->end + 1) / 2;
+	struct asking asking = ask_for(j, next);
+	if (j->a->kv_type == DTYPE_I8) {
+		pack_keys(true, j, t, &asking, v_begin, v_end);
+		pack_values(true, j, t, &asking, p_begin, p_end);
+	} else {
+		pack_keys(false, j, t, &asking, v_begin, v_end);
+		pack_values(false, j, t, &asking, p_begin, p_end);
+	}
+	bool whole = all_see_all(j, t);
+	int begin = 0, end = TILE;
+	for (int64_t first = 0, n; first < j->n_rows; first += n) {
+		n = j->n_rows - first < GROUP_ROWS ? j->n_rows - first : GROUP_ROWS;
+		scores(j, first, n, v_begin, v_end);
+		for (int64_t r = first, rows; r < first + n; r += rows) {
+			rows = whole ? n : rows_of_token(j, t, r, first + n - r, &begin, &end);
+			float *s = j->s + (r - first) * TILE;
+			if (begin >= end)
+				continue;
+			softmax(j, t, r, rows, s, begin, end);
+			values(j, r, rows, s, begin, end);
+		}
 	}
 }
 
 static void add_tile(const struct job *j, const struct tile *t, const struct tile *next)
 {
-	int v_begin = t->begin / LANES, v_end = (t->end + LANES - 1) / LANES;
-	struct asking asking = ask_for(j, next), *while_computing = j->n_rows <= BLOCK_ROWS ? &asking : NULL;
-	if (j->a->kv_type == DTYPE_I8) {
-		pack_keys_int8(j, t, &asking, v_begin, v_end);
-		pack_values_int8(j, t, &asking, t->begin / 2, (t->end + 1) / 2);
-	} else {
-		pack_keys(j, t, &asking, v_begin, v_end);
-		pack_values(j, t, &asking, t->begin / 2, (t->end + 1) / 2);
-	}
-	bool whole = all_see_all(j, t);
-	for (int64_t r = 0, n; r < j->n_rows; r += n) {
-		n = j->n_rows - r < GROUP_ROWS ? j->n_rows - r : GROUP_ROWS;
-		scores(j, while_computing, r, n, v_begin, v_end);
-		if (!whole) {
-			add_partly(j, t, while_computing, r, n);
-			continue;
-		}
-		int64_t i = 0;
-		for (; i + SOFTMAX_ROWS <= n && !(j->a->softcap > 0); i += SOFTMAX_ROWS)
-			softmax_rows(j, t, j->s + i * TILE, j->part + (r + i) * j->state_floats);
-		for (; i < n; i++)
-			softmax_row(j, t, j->s + i * TILE, j->part + (r + i) * j->state_floats, 0, TILE);
-		values(j, while_computing, r, n, j->s, 0, TILE);
-	}
+	if (j->n_rows <= FEW_ROWS)
+		add_tile_to_few(j, t, next);
+	else
+		add_tile_to_many(j, t, next);
 }
 
 static void merge_states(float *a, const float *b, int64_t n_floats)

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Tickets a worker should find on average, so that one that starts late or is slowed down does not hold up the rest. */
-#define TICKETS_PER_WORKER 4
+#define TICKETS_PER_WORKER 8
 /* What reading a key and value costs, in rows that use it (streaming them from memory is what decoding pays for). */
 #define KEY_COST_ROWS 8
 /* Ceiling for the states of split blocks. Beyond it blocks stay whole. */

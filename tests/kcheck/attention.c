@@ -637,6 +637,9 @@ static const struct kc_shape shapes[] = {
 	{ .t = 3, .dim = { 3, 1, 32, 32, 16, 0, 5122, 1, F32 }, .one_class = true },
 	/* The query tokens of speculation: K + 1. */
 	{ .t = 10, .dim = { 14, 2, 64, 64, 16, 0, 70, 5, BF16 } },
+	{ .t = 4, .dim = { 10, 2, 64, 64, 16, 0, 150, 2, BF16 } },
+	{ .t = 4, .dim = { 6, 1, 128, 128, 16, 0, 130, 1, BF16 } },
+	{ .t = 4, .dim = { 16, 2, 72, 64, 64, 0, 140, 2, BF16 } },
 	{ .t = 8, .dim = { 8, 1, 80, 80, 2, 0, 131, 4, F16 } },
 	{ .t = 10, .dim = { 1, 1, 32, 32, 64, 0, 5123, 5, BF16 }, .one_class = true },
 	{ .t = 4, .dim = { 2, 2, 96, 96, 64, 0, 67, 2, BF16 } },
@@ -663,6 +666,8 @@ static const struct kc_shape shapes[] = {
 	/* Caches of a type of their own. */
 	{ .t = 4, .dim = { 4, 1, 64, 64, 16, 0, 66, 1, INT8 }, .cpu = true },
 	{ .t = 10, .dim = { 14, 2, 64, 64, 16, 0, 70, 5, INT8, SOFTCAP }, .cpu = true },
+	{ .t = 4, .dim = { 16, 2, 64, 64, 16, 0, 140, 1, INT8 }, .cpu = true },
+	{ .t = 4, .dim = { 5, 1, 72, 40, 16, 0, 140, 1, INT8 }, .cpu = true },
 	{ .t = 66, .dim = { 3, 1, 40, 72, 64, 0, 330, 66, INT8, SINKS }, .one_class = true, .cpu = true },
 	{ .t = 40, .dim = { 4, 4, 128, 96, 16, 20, 300, 40, INT8 }, .one_class = true, .cpu = true },
 	{ .t = 5, .dim = { 2, 2, 24, 16, 1, 0, 258, 1, TYPES3(DTYPE_F32, DTYPE_I8, DTYPE_F32) }, .cpu = true },
