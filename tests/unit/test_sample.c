@@ -601,6 +601,23 @@ static void test_long_rows(void **state)
 	free(scratch);
 }
 
+/* A word stands for the middle of its share of 0 to 1, so that neither end is ever reached: from -ln(33 ln 2) to 33 ln 2. */
+static void test_noise_of_a_word(void **state)
+{
+	(void)state;
+	static const struct {
+		uint32_t word;
+		double u;
+	} rows[] = { { 0, 0x1p-33 }, { 1, 0x3p-33 }, { 0x7fffffff, 0.5 - 0x1p-33 }, { UINT32_MAX, 1 - 0x1p-33 } };
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct sample_race race = { -INFINITY, -1 };
+		sample_compete(&race, 1.5f, 7, rows[i].word);
+		assert_int_equal(race.id, 7);
+		assert_true(race.best == 1.5 - log(-log(rows[i].u)));
+		assert_true(race.best <= 1.5 + SAMPLE_MOST_NOISE);
+	}
+}
+
 int main(void)
 {
 	struct hw_facts facts;
@@ -620,6 +637,7 @@ int main(void)
 		cmocka_unit_test(test_independence),
 		cmocka_unit_test(test_nothing_else),
 		cmocka_unit_test(test_long_rows),
+		cmocka_unit_test(test_noise_of_a_word),
 	};
 	/* With every set of instructions that one of the rows needs: of several rows that can run the last is taken. */
 	if (hw_facts_probe(&facts) != VB_OK)
