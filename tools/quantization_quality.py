@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
 """What 8 and 4 bits cost: the mean KL divergence of the next token from the bf16 model, in nats.
 
-    tools/quantization_quality.py [--model models/demo] [--docs 200] [--out FILE]
+    tools/quantization_quality.py [--model models/demo] [--docs 200] [--llama-quantize PATH] [--out FILE]
 
 The text is held out: documents of tools/demo/make_text.py with the validation split's seeds, which no
 training has read. build/bench/divergence computes both distributions of every token, with bf16 and with
 float32 activations (without the noise of bf16, which the q8 figure is close to).
 
-Beside q8 and q4 of `--quantize`, two formats of the llama.cpp family, simulated with transformers in
-float32: Q8_0 as the package gguf quantises it, and Q4_K_M, made here (Q4_K with a search over 21 steps,
-Q6_K where that mix has it: values and `down` of layers that weigh more, and the embedding that is the
-head too; gguf must read the packed Q4_K bytes as the same numbers). Once with activations as they are,
-once rounded to int8 as llama.cpp rounds them: 32 with one scale beside Q8_0, 256 beside the others.
+Beside q8 and q4 of `--quantize`, two formats of the llama.cpp family, computed by transformers in float32.
+With --llama-quantize their weights are that program's own: a bf16 GGUF is written, quantised to Q8_0 and
+Q4_K_M without an importance matrix, and read by the package gguf. Without it they are simulated: Q8_0 as the
+package gguf quantises it, and Q4_K_M, made here (Q4_K with a search over 21 steps, Q6_K where that mix has it:
+values and `down` of layers that weigh more, and the embedding that is the head too; gguf must read the packed
+Q4_K bytes as the same numbers). Once with activations as they are, once rounded to int8 as llama.cpp rounds
+them: 256 with one scale beside K-quants, 32 beside others. For what weights alone cost, the folders that
+`verbatim quantize` writes are computed like that too, with activations as they are.
 
-Packages: numpy, torch, transformers, tokenizers, gguf (0.19.0)."""
+Packages: numpy, torch, transformers, tokenizers, safetensors, gguf (0.19.0)."""
 
 import argparse
 import datetime
@@ -28,11 +31,14 @@ import numpy as np
 import torch
 import transformers
 from gguf import GGMLQuantizationType as G
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools" / "demo"))
+sys.path.append(str(ROOT / "bench"))  # behind it: both have a module "plots"
 import chat_format  # noqa: E402
+import cpu_peers  # noqa: E402
 import make_text  # noqa: E402
 
 SEED = 7
@@ -149,31 +155,117 @@ def rounded(x, group):
     return (torch.round(g / torch.where(scale == 0, 1, scale)).clamp(-127, 127) * scale).reshape(x.shape)
 
 
+# ---- Whose weights are computed: lists of (name, {weight: numbers}, {weight: of how many activations one scale is}) ----
+
+def simulated(plain, layers):
+    matrices = {name: w for name, w in plain.items() if w.dim() == 2}
+    yield "Q8_0, simulated", {n: q8_0(w) for n, w in matrices.items()}, dict.fromkeys(matrices, 32)
+    yield "Q4_K_M, simulated", {n: q4_k_m(n, w, layers) for n, w in matrices.items()}, dict.fromkeys(matrices, 256)
+
+
+def of_gguf(path, plain, config):
+    """The numbers of a GGUF under the names of transformers, and the types of its matrices."""
+    tensors = {t.name: t for t in gguf.GGUFReader(path).tensors}
+    weights, types = {}, {}
+    for name, w in plain.items():
+        if w.dim() != 2 or cpu_peers.gguf_name(name) not in tensors:
+            continue
+        t = tensors[cpu_peers.gguf_name(name)]
+        x = gguf.quants.dequantize(t.data, t.tensor_type).reshape(w.shape)
+        if "q_proj" in name or "k_proj" in name:  # GGUF has the rows that rotation pairs beside each other
+            heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
+            x = x.reshape(heads, -1, 2, x.shape[1]).swapaxes(1, 2).reshape(w.shape)
+        weights[name], types[name] = torch.from_numpy(np.array(x, np.float32)), t.tensor_type.name
+    return weights, types
+
+
+def by_llama_quantize(program, folder, plain, config, scratch, chosen):
+    source = scratch / "bf16.gguf"
+    cpu_peers.write_gguf(folder, source, False)
+    back, _ = of_gguf(source, plain, config)
+    assert all(torch.equal(back[name], plain[name]) for name in back)  # nothing but the rounding is to differ
+    for kind in ("Q8_0", "Q4_K_M"):
+        out = scratch / f"{kind}.gguf"
+        subprocess.run([program, source, out, kind, "2"], check=True, capture_output=True)
+        weights, types = of_gguf(out, plain, config)
+        chosen[kind] = {t: sorted(shortened(n) for n in types if types[n] == t) for t in sorted(set(types.values()))}
+        groups = {n: 256 if t.endswith("_K") else 32 for n, t in types.items()}
+        yield f"{kind}, llama-quantize", weights, groups
+
+
+def shortened(name):
+    return name.removeprefix("model.").removesuffix(".weight")
+
+
+def by_verbatim(program, folder, plain, scratch):
+    """Of the folders that `verbatim quantize` writes; the embedding's own face stays as it is."""
+    for to in ("q8", "q4"):
+        subprocess.run([program, "quantize", folder, scratch / to, "--to", to], check=True, capture_output=True)
+        stored, weights = load_file(scratch / to / "model.safetensors"), {}
+        for name, w in plain.items():
+            scale = stored.get(f"{name}.scale")
+            if scale is None:
+                continue
+            scale = scale.float().repeat_interleave(32, 1)
+            if f"{name}.q8" in stored:
+                x = stored[f"{name}.q8"].float() * scale
+            else:
+                packed = stored[f"{name}.q4"]
+                q = torch.stack((packed & 15, packed >> 4), -1).flatten(1).float()
+                x = (q - stored[f"{name}.zero"].float().repeat_interleave(32, 1) / 8) * scale
+            weights[name] = x
+        yield to, weights, None
+
+
 @torch.no_grad()
 def log_probabilities(model, texts):
     return [torch.log_softmax(model(torch.tensor([ids])).logits[0].double(), -1) for ids in texts]
 
 
-@torch.no_grad()
-def simulate(folder, ids, formats):
-    """Rows as divergence prints them, computed by transformers in float32."""
-    texts = [json.loads(line)[:512] for line in ids.read_text().splitlines()]
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    plain = {name: w.clone() for name, w in model.named_parameters()}
-    exact = log_probabilities(model, texts)
-    for name, convert, group in formats:
-        for key, w in model.named_parameters():
-            w.copy_(convert(key, plain[key], model.config.num_hidden_layers) if w.dim() == 2 else plain[key])
-        for integers in (False, True):
-            hooks = [m.register_forward_pre_hook(lambda _, x, g=group: (rounded(x[0], g),))
-                     for m in model.modules() if integers and isinstance(m, torch.nn.Linear)]
-            other = log_probabilities(model, texts)
+class Simulation:
+    """The model by transformers in float32, with its own weights and with others."""
+
+    @torch.no_grad()
+    def __init__(self, folder, ids):
+        self.texts = [json.loads(line)[:512] for line in ids.read_text().splitlines()]
+        self.model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self.config = self.model.config
+        # Whatever is looked up stays as it is where only the head is given: it has a tensor of its own here.
+        if self.model.lm_head.weight is self.model.model.embed_tokens.weight:
+            self.model.lm_head.weight = torch.nn.Parameter(self.model.lm_head.weight.clone())
+            self.tied = True
+        else:
+            self.tied = False
+        self.plain = {n: w.clone() for n, w in self.model.named_parameters() if not (self.tied and n == "lm_head.weight")}
+        self.exact = log_probabilities(self.model, self.texts)
+
+    def loss(self):
+        """Mean cross-entropy of the text, a token, in nats: how well the model is trained."""
+        each = [-p[:-1].gather(1, torch.tensor(ids[1:])[:, None]) for p, ids in zip(self.exact, self.texts, strict=True)]
+        return torch.cat(each).mean().item()
+
+    @torch.no_grad()
+    def compare(self, name, weights, groups):
+        """A row as divergence prints them. Without groups an embedding is what it was: only the head is another."""
+        for key, w in self.model.named_parameters():
+            source = "model.embed_tokens.weight" if self.tied and key == "lm_head.weight" else key
+            other = weights.get(source)
+            kept = other is None or (groups is None and "embed_tokens" in key)
+            w.copy_(self.plain[source] if kept else other)
+        for integers in (False, True) if groups else (False,):
+            hooks = []
+            for key, m in self.model.named_modules() if integers else ():
+                source = "model.embed_tokens.weight" if self.tied and key == "lm_head" else f"{key}.weight"
+                if isinstance(m, torch.nn.Linear):
+                    hooks.append(m.register_forward_pre_hook(lambda _, x, g=groups[source]: (rounded(x[0], g),)))
+            other = log_probabilities(self.model, self.texts)
             for hook in hooks:
                 hook.remove()
-            each = torch.cat([(p.exp() * (p - q)).sum(-1) for p, q in zip(exact, other, strict=True)])
-            same = torch.cat([p.argmax(-1) == q.argmax(-1) for p, q in zip(exact, other, strict=True)])
-            yield {"weights": f"{name}, simulated", "dtype": f"f32, activations {'int8' if integers else 'as they are'}",
-                   "tokens": len(each), "mean_kl_nats": each.mean().item(), "median": each.median().item(),
+            each = torch.cat([(p.exp() * (p - q)).sum(-1) for p, q in zip(self.exact, other, strict=True)])
+            same = torch.cat([p.argmax(-1) == q.argmax(-1) for p, q in zip(self.exact, other, strict=True)])
+            yield {"weights": name, "dtype": f"f32, activations {'int8' if integers else 'as they are'}",
+                   "tokens": len(each), "mean_kl_nats": each.mean().item(),
+                   "mean_kl_error": (each.std() / len(each) ** 0.5).item(), "median": each.median().item(),
                    "p99": each.quantile(0.99).item(), "max": each.max().item(),
                    "same_first": same.double().mean().item()}
 
@@ -186,27 +278,41 @@ def divergence(program, *arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=pathlib.Path, default=ROOT / "models" / "demo")
-    parser.add_argument("--program", type=pathlib.Path, default=ROOT / "build" / "bench" / "divergence")
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
     parser.add_argument("--docs", type=int, default=200)
+    parser.add_argument("--llama-quantize", type=pathlib.Path, help="llama.cpp's or ik_llama.cpp's program: in place of simulation")
     parser.add_argument("--out", type=pathlib.Path)
     o = parser.parse_args()
-    results = []
+    results, chosen = [], {}
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         ids = scratch / "ids.jsonl"
         text_ids(o.model, o.docs, ids)
         for dtype in ("bf16", "f32"):
             for to in ("q8", "q4"):
-                results.append(divergence(o.program, "--dtype", dtype, "--quantize", to, o.model, o.model, ids))
-        results += simulate(o.model, ids, (("Q8_0", lambda _, w, __: q8_0(w), 32), ("Q4_K_M", q4_k_m, 256)))
+                results.append(divergence(o.build / "bench" / "divergence", "--dtype", dtype, "--quantize", to,
+                                          o.model, o.model, ids))
+        s = Simulation(o.model, ids)
+        theirs = (by_llama_quantize(o.llama_quantize, o.model, s.plain, s.config, scratch, chosen) if o.llama_quantize
+                  else simulated(s.plain, s.config.num_hidden_layers))
+        for source in (by_verbatim(o.build / "verbatim", o.model, s.plain, scratch), theirs):
+            for named in source:
+                results += s.compare(*named)
+        loss = s.loss()
+    print(f"the model's own loss on this text: {loss:.4f} nats a token")
+    for kind, types in chosen.items():
+        print(f"{kind}: " + ", ".join(f"{len(names)} matrices {t}" for t, names in types.items()))
     for row in results:
         print(f"{row['weights']:24} {row['dtype']:28} mean {row['mean_kl_nats']:.3g}  p99 {row['p99']:.3g}  "
               f"max {row['max']:.3g}  same first choice {100 * row['same_first']:.2f} %")
     if o.out:
         commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-        o.out.write_text(json.dumps({"date": datetime.date.today().isoformat(), "commit": commit.stdout.strip(),
-                                     "model": str(o.model.resolve().relative_to(ROOT)), "docs": o.docs, "seed": SEED,
-                                     "results": results}, indent=1) + "\n")
+        model = o.model.resolve()
+        report = {"date": datetime.date.today().isoformat(), "commit": commit.stdout.strip(),
+                  "model": str(model.relative_to(ROOT)) if model.is_relative_to(ROOT) else model.name,
+                  "parameters": sum(w.numel() for w in s.plain.values()), "docs": o.docs, "seed": SEED,
+                  "loss_nats_a_token": loss, "types_chosen": chosen, "results": results}
+        o.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
