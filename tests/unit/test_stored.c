@@ -126,7 +126,7 @@ static void test_every_folder(void **state)
 		if (strchr(e->d_name, '-'))
 			n += check_folder(root, e->d_name);
 	closedir(d);
-	assert_true(n >= 18 * 7);
+	assert_true(n >= 23 * 7);
 }
 
 /* ---- Made-up files ---- */

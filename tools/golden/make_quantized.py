@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make the golden models whose checkpoints are quantised, as other programs publish them.
 
-    python tools/golden/make_quantized.py [--out tests/quantized] [--only PREFIX ...]
+    python tools/golden/make_quantized.py [--out tests/quantized] [--only PREFIX ...] [--packages FOLDER]
 
 Each case is a small Llama model. Its matrices are rounded to integers (or to FP8) here, packed as the
 format says, and multiplied out again: transformers computes the expected values of make_golden.py from
@@ -11,13 +11,20 @@ bytes of the matrix NAME: whoever reads the packed tensors must get the very sam
 programs that multiply integers are measured against it.
 
 With the package compressed-tensors (the version of requirements.txt) its packing is compared with ours.
+
+The cases by-* are packed and multiplied out again by other programs' code. For AutoAWQ and AutoGPTQ, FOLDER holds what
+`pip download --no-deps autoawq==0.2.9 auto-gptq==0.7.1` brings, unpacked (awq/ and auto_gptq/); the modules with the
+packing are loaded alone, for the packages want a GPU and versions of their own. Without FOLDER these cases are left out.
 """
 
 import argparse
+import importlib
 import json
 import pathlib
 import shutil
+import sys
 import tempfile
+import types
 
 import make_golden as golden  # sets torch's environment: before torch
 import numpy as np
@@ -26,6 +33,8 @@ import transformers
 from cases import Case, llama
 from safetensors.torch import save_file
 
+SMALL = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "num_key_value_heads": 1,
+         "vocab_size": 64}
 KEPT = ("embed_tokens", "lm_head", "norm")  # stored plain by all formats
 SHAPE = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4,
          "num_key_value_heads": 2, "head_dim": 32, "vocab_size": 128, "num_hidden_layers": 1}
@@ -135,6 +144,84 @@ def witness(bits, q, zero, symmetric, tensors, name):
         print(f"  {name}: packed as compressed-tensors packs it")
 
 
+# ---- Other programs' code: (matrix as they multiply it out, tensors as they pack them) ----
+
+PACKAGES = None
+
+
+def alone(module):
+    """A module of the folder of packages, without what the packages' own __init__ files import."""
+    parts = module.split(".")
+    for i in range(1, len(parts)):
+        name = ".".join(parts[:i])
+        if name not in sys.modules:
+            sys.modules[name] = types.ModuleType(name)
+            sys.modules[name].__path__ = [str(PACKAGES.joinpath(*parts[:i]))]
+    for missing in ("accelerate",):  # imported by awq.utils.utils, for what is not called here
+        try:
+            importlib.import_module(missing)
+        except ImportError:
+            sys.modules[missing] = types.ModuleType(missing)
+    return importlib.import_module(module)
+
+
+def linear_of(w, dtype):
+    linear = torch.nn.Linear(w.shape[1], w.shape[0], bias=False)
+    linear.weight = torch.nn.Parameter(w.to(dtype), requires_grad=False)
+    return linear
+
+
+def by_autoawq(name, w, o):
+    gemm = alone("awq.modules.linear.gemm")
+    q, scale, zero = round_to(w, 4, o["group"], False, torch.float16)
+    ours = multiplied_out(q, scale, zero, torch.arange(w.shape[1]) // o["group"])
+    layer = gemm.WQLinear_GEMM.from_linear(linear_of(ours, torch.float32), 4, o["group"], scales=scale.T.contiguous(),
+                                           zeros=zero.T.contiguous())
+    # In float32: in float16 it rounds each product.
+    theirs = gemm.dequantize_gemm(layer.qweight, layer.qzeros, layer.scales.float(), 4, o["group"]).T.contiguous()
+    assert torch.equal(theirs, ours), name
+    return theirs, {f"{name}.{key}": getattr(layer, key) for key in ("qweight", "qzeros", "scales")}
+
+
+def by_autogptq(name, w, o):
+    quant_linear = alone("auto_gptq.nn_modules.qlinear.qlinear_cuda").QuantLinear
+    (n, k), bits, group = w.shape, o["bits"], o["group"]
+    order = torch.arange(k)
+    if o["act_order"]:
+        order = torch.from_numpy(np.random.default_rng(k).permutation(k))
+    q, scale, zero = round_to(w[:, order], bits, group, o["sym"], torch.float16)
+    assert zero.min() > 0, f"{name}: a zero of 0, which AutoGPTQ's packing breaks"
+    index = torch.empty(k, dtype=torch.int64)
+    index[order] = torch.arange(k) // group
+    ours = multiplied_out(q[:, torch.argsort(order)], scale, zero, index)
+    layer = quant_linear(bits, group, k, n, False)
+    layer.pack(linear_of(ours, torch.float16), scale.clone(), zero.clone(), index.int())
+    assert layer.scales.dtype == torch.float16
+    stored = {f"{name}.{key}": getattr(layer, key).clone() for key in ("qweight", "qzeros", "scales", "g_idx")}
+    layer.scales = layer.scales.float()
+    theirs = layer(torch.eye(k)).T.contiguous()  # every sum has one product that is not 0
+    assert torch.equal(theirs, ours), name
+    return theirs, stored
+
+
+def by_compressed_tensors(name, w, o):
+    from compressed_tensors.compressors.quantized_compressors import pack_quantized as ct
+    from compressed_tensors.quantization import QuantizationArgs
+    from compressed_tensors.quantization.lifecycle.forward import dequantize
+    bits, group = o["bits"], o["group"]
+    q, scale, zero = round_to(w, bits, group, False, torch.bfloat16)
+    ours = multiplied_out(q, scale, zero, torch.arange(w.shape[1]) // group)
+    arguments = QuantizationArgs(num_bits=bits, type="int", symmetric=False, strategy="group", group_size=group)
+    point = (zero - 2 ** (bits - 1)).to(torch.int8)
+    packed = ct.PackedQuantizationCompressor().compress_weight(ours, scale.bfloat16(), arguments, zero_point=point)
+    # Its own decompression does not take packed zeros: its two parts do. With the scale in float32, which rounds nothing.
+    theirs = dequantize(ct.unpack_from_int32(packed["weight_packed"], bits, w.shape), scale,
+                        ct.unpack_from_int32(packed["weight_zero_point"], bits, scale.shape, packed_dim=0)).float()
+    assert torch.equal(theirs, ours), name
+    packed["weight_scale"] = scale.bfloat16()
+    return theirs.contiguous(), {f"{name}.{key}": value.clone().contiguous() for key, value in packed.items()}
+
+
 def int8(name, w, o):
     k = w.shape[1]
     group = o["group"] if o["group"] > 0 else k
@@ -192,6 +279,10 @@ def packed_case(bits, group, sym, act_order=False):
             ct("pack-quantized", bits, group, sym, actorder="group" if act_order else None))
 
 
+def by_case(packer, case):
+    return (packer, *case[1:])
+
+
 FLOAT = {"type": "float"}
 # name: (packer, its options, quantization_config), whether a CPU multiplies integers, what it exercises
 CASES = {
@@ -221,6 +312,15 @@ CASES = {
     "fp8-tensor": (fp8, {"block": None, "scale": "weight_scale", "scale_shape": lambda n: []},
                    {"quant_method": "fp8", "activation_scheme": "static"}, False,
                    "FP8, a scale a matrix, without dimensions"),
+    "by-autoawq-g64": (*by_case(by_autoawq, awq_case(64)), True, "AWQ, packed by AutoAWQ 0.2.9"),
+    "by-autogptq-act-g32": (*by_case(by_autogptq, gptq_case(4, 32, False, True)), True,
+                            "GPTQ with zeros and act-order, packed by AutoGPTQ 0.7.1"),
+    "by-autogptq-sym-g64": (*by_case(by_autogptq, gptq_case(4, 64, True, False)), True,
+                            "GPTQ, symmetric, packed by AutoGPTQ 0.7.1"),
+    "by-autogptq-8bit": (*by_case(by_autogptq, gptq_case(8, 32, True, False)), True,
+                         "GPTQ, 8 bits, packed by AutoGPTQ 0.7.1"),
+    "by-ct-pack-asym-g32": (*by_case(by_compressed_tensors, packed_case(4, 32, False)), True,
+                            "pack-quantized with zeros, packed by compressed-tensors 0.12.2"),
 }
 
 
@@ -261,7 +361,7 @@ def make(name, out):
 def make_with(name, out, seed):
     packer, options, quantization, integers, what = CASES[name]
     # Ragged blocks of FP8 come from sizes that are no multiples of 128.
-    shape = SHAPE | ({"intermediate_size": 200} if packer is fp8 else {})
+    shape = SHAPE | ({"intermediate_size": 200} if packer is fp8 else SMALL if name.startswith("by-") else {})
     case = Case("llama", name, llama("float32", **shape), what, 24, seed=seed)
     folder = out / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -307,7 +407,10 @@ def main():
     root = pathlib.Path(__file__).resolve().parents[2]
     parser.add_argument("--out", type=pathlib.Path, default=root / "tests" / "quantized")
     parser.add_argument("--only", nargs="+", default=[""], metavar="PREFIX")
+    parser.add_argument("--packages", type=pathlib.Path, metavar="FOLDER")
     options = parser.parse_args()
+    global PACKAGES
+    PACKAGES = options.packages
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
     options.out.mkdir(exist_ok=True)
@@ -316,7 +419,9 @@ def main():
     if listing.exists():
         known = {facts["folder"]: facts for facts in json.loads(listing.read_text())["cases"]}
     for name in CASES:
-        if name.startswith(tuple(options.only)):
+        if CASES[name][0] in (by_autoawq, by_autogptq) and not PACKAGES:
+            print(f"{name}: left out: --packages FOLDER makes it")
+        elif name.startswith(tuple(options.only)):
             known[name] = make(name, options.out)
             facts = known[name]
             print(f"{name:20} std={facts['logit_std']} bf16={facts['bf16_rms_error']} "
