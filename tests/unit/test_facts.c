@@ -1,4 +1,5 @@
 /* The machine that runs this test, and the CPU's instruction sets of machines that do not. */
+#define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +10,7 @@
 #include "base/status.h"
 #include "hw/hw.h"
 
+#include <sched.h>
 #include <string.h>
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
@@ -30,6 +32,24 @@ static void test_probe(void **state)
 			 __builtin_cpu_supports("avx512dq"));
 	assert_int_equal(!!(f.isa & ISA_AVX512_VNNI), !!__builtin_cpu_supports("avx512vnni"));
 #endif
+}
+
+/* A process that may use one CPU starts one thread. */
+static void test_affinity(void **state)
+{
+	(void)state;
+	cpu_set_t before, one;
+	int cpu = sched_getcpu();
+	struct hw_facts f;
+	assert_true(cpu >= 0 && cpu < CPU_SETSIZE);
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+	assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+	assert_int_equal(hw_facts_probe(&f), VB_OK);
+	assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+	assert_int_equal(f.n_threads, 1);
+	assert_true(strcmp(f.threads_why, "affinity: 1 CPU") == 0 || strncmp(f.threads_why, "quota: ", 7) == 0);
 }
 
 static void test_isa(void **state)
@@ -109,6 +129,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_probe),
+		cmocka_unit_test(test_affinity),
 		cmocka_unit_test(test_isa),
 		cmocka_unit_test(test_levels),
 	};

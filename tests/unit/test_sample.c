@@ -86,6 +86,34 @@ static void test_not_finite(void **state)
 	}
 }
 
+/* The same in rows that are longer than what is looked at in one go, and with everything else that may be in them. */
+static void test_not_finite_anywhere(void **state)
+{
+	(void)state;
+	enum { V = 203 };
+	float row[V];
+	struct sample_params p = at_temperature(1, 2);
+	for (int i = 0; i < V; i++)
+		row[i] = i % 3 ? (float)i : -INFINITY;
+	for (int i = 0; i < V; i++) {
+		float was = row[i];
+		row[i] = NAN;
+		assert_int_equal(pick(row, V, &p, i), -1);
+		row[i] = INFINITY;
+		assert_int_equal(pick(row, V, &p, i), -1);
+		row[i] = was;
+		p.top_k = i % 2 ? 3 : 0;
+		p.top_p = i % 5 ? 1 : 0.5;
+		int32_t id = pick(row, V, &p, i);
+		assert_true(id >= 0 && row[id] > -INFINITY);
+	}
+	for (int i = 0; i < V; i++)
+		row[i] = -INFINITY;
+	assert_int_equal(pick(row, V, &p, 0), -1);
+	row[V - 1] = -3e38f;
+	assert_int_equal(pick(row, V, &p, 0), V - 1);
+}
+
 static void test_extreme_temperatures(void **state)
 {
 	(void)state;
@@ -624,6 +652,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_greedy),
 		cmocka_unit_test(test_not_finite),
+		cmocka_unit_test(test_not_finite_anywhere),
 		cmocka_unit_test(test_extreme_temperatures),
 		cmocka_unit_test(test_penalties),
 		cmocka_unit_test(test_penalties_alone),
