@@ -84,7 +84,8 @@ static void random_lengths(struct lengths *l)
 static unsigned char covered[MAX_TOKENS][64];
 static int parts[MAX_TOKENS];
 
-static void count_coverage(const struct attention_plan *plan, const struct lengths *l, int64_t head, int64_t kv_heads)
+static void count_coverage(const struct attention_plan *plan, const struct lengths *l, int64_t head, int64_t kv_heads,
+			   int64_t window)
 {
 	memset(covered, 0, sizeof covered);
 	memset(parts, 0, sizeof parts);
@@ -98,6 +99,12 @@ static void count_coverage(const struct attention_plan *plan, const struct lengt
 		int32_t q_len = l->q_begin[it.seq + 1] - l->q_begin[it.seq];
 		assert_true(0 <= it.token_begin && it.token_begin < it.token_end && it.token_end <= q_len);
 		assert_true(0 <= it.piece_begin && it.piece_begin <= it.piece_end && it.piece_end <= 64);
+		/* No piece that none of its tokens sees a key of. */
+		int64_t first = l->kv_len[it.seq] - q_len, begin, end, unused;
+		attention_visible(first + it.token_begin, window, &begin, &unused);
+		attention_visible(first + it.token_end - 1, window, &unused, &end);
+		if (it.piece_begin < it.piece_end)
+			assert_true(begin < attention_piece_begin(it.piece_begin + 1) && attention_piece_begin(it.piece_end - 1) < end);
 		for (int32_t t = it.token_begin; t < it.token_end; t++) {
 			parts[l->q_begin[it.seq] + t]++;
 			for (int32_t p = it.piece_begin; p < it.piece_end; p++)
@@ -144,7 +151,7 @@ static void test_every_key_once(void **state)
 			random_lengths(&l);
 			assert_int_equal(attention_plan_update(plan, l.n_seqs, l.q_begin, l.kv_len), VB_OK);
 			for (int64_t head = 0; head < h[1]; head += 1 + below(3)) {
-				count_coverage(plan, &l, head, h[1]);
+				count_coverage(plan, &l, head, h[1], window);
 				check_coverage(&l, window);
 				for (int64_t t = 0; t < MAX_TOKENS; t++)
 					n_split += parts[t] > 1;
@@ -155,6 +162,35 @@ static void test_every_key_once(void **state)
 		assert_null(plan);
 	}
 	assert_true(n_split > 100); /* else nothing was tested */
+}
+
+/* Blocks whose states would take more memory than there is for them stay whole. */
+static void test_states_are_limited(void **state)
+{
+	(void)state;
+	enum { HEADS = 128, TOKENS = 100, MOST = 64 << 20 };
+	struct attention_request r = request(HEADS, 1, 0);
+	r.v_head_dim = 512;
+	struct attention_limits limits = { 1, TOKENS, TABLE_WIDTH, 40 };
+	struct attention_plan *plan;
+	struct lengths l = { 1, { 0, TOKENS }, { MAX_KEYS } };
+	assert_int_equal(attention_plan_create(&plan, &r, 0, &limits), VB_OK);
+	assert_int_equal(attention_plan_update(plan, l.n_seqs, l.q_begin, l.kv_len), VB_OK);
+	count_coverage(plan, &l, 0, 1, 0);
+	check_coverage(&l, 0);
+	int64_t bytes = 0, n_whole = 0;
+	for (int64_t i = 0; i < attention_plan_n_items(plan); i++) {
+		struct attention_item it;
+		attention_plan_item(plan, i, &it);
+		if (parts[it.token_begin] > 1)
+			bytes += (it.piece_end - it.piece_begin) * attention_item_rows(&it, HEADS) *
+				 attention_state_floats(r.v_head_dim) * (int64_t)sizeof(float);
+		else
+			n_whole++;
+	}
+	assert_in_range(bytes, MOST / 2, MOST);
+	assert_true(n_whole > 0);
+	attention_plan_destroy(&plan);
 }
 
 /* The oracle's view of one key: a plain double loop, no pieces. */
@@ -298,6 +334,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_key_once),
+		cmocka_unit_test(test_states_are_limited),
 		cmocka_unit_test(test_splitting_changes_no_bit),
 		cmocka_unit_test(test_refusals),
 	};
