@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from waiting import LIMIT_S
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("VERBATIM_BUILD", ROOT / "build")).resolve()
 
@@ -37,7 +39,7 @@ def cases(sanitized):
 @pytest.fixture(scope="session")
 def verbatim(build):
     """Runs the program: verbatim("run", ..., stdin="text") -> CompletedProcess with text output."""
-    def run(*args, stdin=None, env=None, timeout=300, **more):
+    def run(*args, stdin=None, env=None, timeout=LIMIT_S, **more):
         full = dict(os.environ, **(env or {}))
         kwargs = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
         return subprocess.run([str(build / "verbatim"), *map(str, args)], capture_output=True, text=True, env=full,

@@ -12,6 +12,8 @@ import jinja2
 import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from waiting import LIMIT_S
+
 
 class Generation(jinja2.ext.Extension):
     tags = {"generation"}
@@ -80,4 +82,4 @@ class Driver:
 
     def close(self):
         self.process.stdin.close()
-        assert self.process.wait(timeout=60) == 0
+        assert self.process.wait(timeout=LIMIT_S) == 0
