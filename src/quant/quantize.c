@@ -57,6 +57,12 @@ static inline int32_t smaller(int32_t a, int32_t b)
 	return a < b ? a : b;
 }
 
+/* All ones where it holds. A choice by `? :` is made a branch again where one side is computed and not used otherwise. */
+static inline int32_t mask(bool condition)
+{
+	return -(int32_t)condition;
+}
+
 /* v where it is from 0 to most; below 0, and -NaN, it is 0; above, and NaN, it is most. */
 static inline float within(float v, float most)
 {
@@ -75,8 +81,9 @@ static inline float f16_near(float x)
 {
 	int32_t b = bits_of(x), normal = (int32_t)(((uint32_t)b + 0xfffu + ((uint32_t)b >> 13 & 1)) & ~0x1fffu);
 	/* Subnormal numbers are multiples of 2^-24, which is the distance of floats from 0.5 to 1. */
-	int32_t r = b < bits_of(0x1p-14f) ? bits_of((x + 0.5f) - 0.5f) : normal;
-	return of_bits(b > 0 && r <= bits_of(F16_MAX) ? r : 0);
+	int32_t subnormal = bits_of((x + 0.5f) - 0.5f), small = mask(b < bits_of(0x1p-14f));
+	int32_t r = (subnormal & small) | (normal & ~small);
+	return of_bits(r & mask(b > 0) & mask(r <= bits_of(F16_MAX)));
 }
 
 /* Groups of a row: x[i][l] is weight i of group l, 0 behind the row's end. */
@@ -187,7 +194,10 @@ static void write_q8(const float *x, int n, float scale, int8_t *q)
 		x = memcpy(tail, x, (size_t)n * sizeof *x);
 	for (int i = 0; i < N; i++)
 		each[i] = (int8_t)(int32_t)nearest(x[i] * inverse);
-	memcpy(q, each, (size_t)n);
+	if (n == N) /* no call */
+		memcpy(q, each, N);
+	else
+		memcpy(q, each, (size_t)n);
 }
 
 static bool block_q8(const float *x, int64_t k, int8_t *q, uint16_t *scale)
@@ -265,7 +275,7 @@ static void weigh(struct groups_q4 *g)
 	}
 	for (int i = 0; i < N; i++)
 		for (int l = 0; l < LANES; l++) {
-			float e = i < b->n[l] ? fabsf(b->x[i][l]) + mean[l] : 0;
+			float e = of_bits(bits_of(fabsf(b->x[i][l]) + mean[l]) & mask(i < b->n[l]));
 			g->importance[i][l] = e;
 			g->sum_e[l] += e;
 			g->sum_ex[l] += e * b->x[i][l];
@@ -331,19 +341,21 @@ static void solve(const struct groups_q4 *g, const lanes step, lanes scale, lane
 /* Of groups whose weights are all equal, that weight: exact where f16 holds it. Of others nothing is changed. */
 static void consider_equal(const struct groups_q4 *g, struct fit_q4 *best)
 {
-	int32_t other[LANES] = { 0 }, all = -1;
+	int32_t other[LANES] = { 0 }, equal = 0;
 	lanes scale, zero;
 	for (int i = 0; i < N; i++)
 		for (int l = 0; l < LANES; l++)
-			other[l] |= i < g->b.n[l] ? bits_of(g->b.x[i][l]) ^ bits_of(g->b.x[0][l]) : 0;
+			other[l] |= (bits_of(g->b.x[i][l]) ^ bits_of(g->b.x[0][l])) & mask(i < g->b.n[l]);
+	for (int l = 0; l < LANES; l++)
+		equal += other[l] == 0;
+	if (!equal)
+		return;
 	for (int l = 0; l < LANES; l++) {
 		float value = g->b.x[0][l], size = fabsf(value), q = size > F16_MAX ? 15.0f : 1.0f;
 		scale[l] = other[l] ? 0 : f16_near(size / q);
 		zero[l] = !other[l] && value < 0 ? q : 0;
-		all &= other[l] ? -1 : 0;
 	}
-	if (!all)
-		consider_q4(g, scale, zero, best);
+	consider_q4(g, scale, zero, best);
 }
 
 /* One group's q's, two a byte; a byte's other half behind the row's end is 0. */
@@ -359,7 +371,10 @@ static void write_q4(const float *x, int n, float scale, float zero, uint8_t *q)
 		each[i] = 0;
 	for (int i = 0; i < N / 2; i++)
 		packed[i] = (uint8_t)(each[2 * i] | each[2 * i + 1] << 4);
-	memcpy(q, packed, (size_t)(n + 1) / 2);
+	if (n == N)
+		memcpy(q, packed, N / 2);
+	else
+		memcpy(q, packed, (size_t)(n + 1) / 2);
 }
 
 static bool block_q4(const float *x, int64_t k, uint8_t *q, uint16_t *scale, uint8_t *zero)
