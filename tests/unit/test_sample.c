@@ -404,6 +404,15 @@ static void test_kept_sets(void **state)
 		for (int i = 0; i < 6; i++)
 			assert_int_equal(seen[i], cases[c].kept[i]);
 	}
+	/* A top_p just below 1 drops too: of 0.9993 and 0.0007 the second, some 13 of 20,000. */
+	struct sample_params p = at_temperature(1, 78);
+	for (int all = 0; all < 2; all++) {
+		int64_t rare = 0;
+		p.top_p = all ? 1 : 0.9992;
+		for (int64_t position = 0; position < 20000; position++)
+			rare += pick((float[]){ 0, -7.3f }, 2, &p, position);
+		assert_int_equal(rare > 0, all);
+	}
 }
 
 /* Most ids are dropped by a bound, without their noise: the winner is the same. */
