@@ -33,7 +33,7 @@ struct team {
 	team_fn *fn;
 	void *context;
 	struct team_time *times; /* NULL: nobody wants to know */
-	bool stop;
+	_Atomic bool stop; /* read by workers that come late, too */
 	struct worker *workers; /* n_workers - 1 of them, indices 1.. */
 	/* On lines of their own: each is written by one side and spun on by the other. */
 	_Alignas(64) _Atomic uint32_t epoch;
