@@ -145,9 +145,11 @@ static struct made *make(struct model_weights *w, uint64_t bytes)
 static struct made *make_quantised(struct model_weights *w, uint64_t bytes)
 {
 	struct made *m = w->spare;
-	if (!m || m->bytes < bytes)
-		return make(w, bytes);
 	w->spare = NULL;
+	if (!m || m->bytes < bytes) {
+		forget(m); /* or it would be in the way of a large one */
+		return make(w, bytes);
+	}
 	m->next = w->made;
 	w->made = m;
 	return m;
