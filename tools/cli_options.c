@@ -155,7 +155,7 @@ static const struct row rows[] = {
 	GROUPED(GROUP_MODEL, MODEL, "kv-dtype", "TYPE", KIND_WORD, engine.kv_dtype, 0, 0, "auto|f32|bf16|f16|int8",
 		"Type of keys and values in the cache: auto, f32, bf16, f16 or int8 (auto: --dtype)", false),
 	GROUPED(GROUP_MODEL, MODEL | CMD_BENCH_LINEAR, "quantize", "TYPE", KIND_WORD, engine.quantize, 0, 0, "none|q8|q4",
-		"Keep weights in 8 or 4 bits, made as they are loaded: none, q8 or q4 (none: as stored). On the CPU", false),
+		"Keep weights in 8 or 4 bits, on the CPU: none, q8 or q4 (none: as stored)", false),
 	GROUPED(GROUP_MODEL, MODEL | CMD_BENCH_LINEAR | CMD_BENCH_LIMITS, "cpu-isa", "LEVEL", KIND_WORD, engine.cpu_isa, 0, 0,
 		"auto|scalar|avx2|avx512|amx", "Highest instruction set to use: auto, scalar, avx2, avx512 or amx (auto)", true),
 	GROUPED(GROUP_MODEL, MODEL | CMD_BENCH_ATTENTION, "attention", "NAME", KIND_TEXT, engine.attention, 0, 0, NULL,
@@ -183,7 +183,7 @@ static const struct row rows[] = {
 	GROUPED(GROUP_SPECULATION, MODEL, "draft-model", "DIR", KIND_TEXT, engine.draft_model, 0, 0, NULL,
 		"The model that guesses", false),
 	GROUPED(GROUP_SPECULATION, MODEL, "draft-tokens", "K|auto", KIND_INT, engine.draft_tokens, 1, 15, "auto",
-		"Guesses a step, 1 to 15 (auto: up to 8, as they pay)", false),
+		"Guesses a step, 1 to 15 (auto: up to 8)", false),
 
 	GROUPED(GROUP_PROGRAM, ALL, "json", NULL, KIND_FLAG, json, 0, 0, NULL, "Answer with one JSON object", false),
 	GROUPED(GROUP_PROGRAM, ALL, "config", "FILE", KIND_CONFIG, json, 0, 0, NULL,

@@ -858,7 +858,7 @@ static void test_context_fits(void **state)
 {
 	(void)state;
 	struct vb_options o = small_options();
-	static const char large[] = "{\"cpu\":{\"memory\":1000000}}";
+	static const char large[] = "{\"cpu\":{\"memory\":2000000}}";
 	char *json = NULL, small[64];
 	o.context = 0;
 	/* The model's own length where it fits, else what does, and it is said. */
