@@ -130,7 +130,7 @@ static int qkv_parts(const struct builder *b, int layer, struct linear_part *par
 	return n;
 }
 
-static void attention(const struct builder *b, int layer)
+static void attend(const struct builder *b, int layer)
 {
 	const struct model_config *c = b->c;
 	const struct decoder_family *f = b->f;
@@ -155,6 +155,12 @@ static void attention(const struct builder *b, int layer)
 		.layer = layer, .q = b->q, .out = b->attended, .cache = cache, .n_heads = c->n_heads,
 		.scale = (float)(1.0 / sqrt(scalar)),
 		.softcap = (float)c->attn_logit_softcap, .sinks = NO_ID });
+}
+
+static void project_out(const struct builder *b, int layer)
+{
+	const struct model_config *c = b->c;
+	const struct decoder_family *f = b->f;
 	struct linear_part o = { .weight = matrix(b, layer, f->o, c->hidden_size, b->q_width),
 				 .n_rows = c->hidden_size,
 				 .bias = bias(b, layer, f->o, c->hidden_size, c->attention_out_bias),
@@ -215,22 +221,30 @@ static int32_t finish(const struct builder *b, int layer, const char *post_norm)
 	return b->delta_normed;
 }
 
+/* What stands between attention and the residual stream. */
+static void declare_inner_buffers(struct builder *b)
+{
+	const struct model_config *c = b->c;
+	enum dtype compute = program_get_config(b->p)->compute;
+	b->normed = program_buffer(b->p, compute, c->hidden_size);
+	b->delta = program_buffer(b->p, DTYPE_F32, c->hidden_size);
+	b->delta_normed = NO_ID;
+	if (b->f->post_attention_norm || b->f->post_mlp_norm)
+		b->delta_normed = program_buffer(b->p, DTYPE_F32, c->hidden_size);
+	b->gate_up = program_buffer(b->p, DTYPE_F32, 2 * c->intermediate_size);
+	b->activated = program_buffer(b->p, compute, c->intermediate_size);
+}
+
 static int declare_buffers(struct builder *b)
 {
 	const struct model_config *c = b->c;
 	struct program *p = b->p;
 	enum dtype compute = program_get_config(p)->compute;
 	b->h = program_buffer(p, DTYPE_F32, c->hidden_size);
-	b->normed = program_buffer(p, compute, c->hidden_size);
-	b->delta = program_buffer(p, DTYPE_F32, c->hidden_size);
-	b->delta_normed = NO_ID;
-	if (b->f->post_attention_norm || b->f->post_mlp_norm)
-		b->delta_normed = program_buffer(p, DTYPE_F32, c->hidden_size);
 	b->qkv = program_buffer(p, DTYPE_F32, b->q_width + 2 * b->k_width);
 	b->q = program_buffer(p, compute, b->q_width);
 	b->attended = program_buffer(p, compute, b->q_width);
-	b->gate_up = program_buffer(p, DTYPE_F32, 2 * c->intermediate_size);
-	b->activated = program_buffer(p, compute, c->intermediate_size);
+	declare_inner_buffers(b);
 	for (int i = 0; i < (c->rope_local ? 2 : 1); i++) {
 		struct rope_params params;
 		TRY(rope_build(p, c, &c->rope[i], &params));
@@ -243,19 +257,26 @@ static int declare_buffers(struct builder *b)
 	return VB_OK;
 }
 
+/* Behind the last layer's keys and values a token is needed only where logits are wanted of it: of a prompt, of the last one. */
+static void keep_wanted_rows(struct builder *b, int layer)
+{
+	program_begin_head(b->p);
+	b->h = program_gather(b->p, layer, b->h);
+	b->attended = program_gather(b->p, layer, b->attended);
+	declare_inner_buffers(b);
+}
+
 static void head(const struct builder *b, int32_t delta)
 {
 	const struct model_config *c = b->c;
 	struct program *p = b->p;
-	int32_t x = program_begin_head(p, b->h, delta, c->hidden_size);
-	int32_t normed = program_buffer(p, program_get_config(p)->compute, c->hidden_size);
 	int32_t logits = program_buffer(p, DTYPE_F32, c->vocab_size);
-	norm(b, -1, b->f->final_norm, x, NO_ID, normed);
+	norm(b, -1, b->f->final_norm, b->h, delta, b->normed);
 	const char *name = c->tie_word_embeddings ? b->f->embed : b->f->head;
 	struct linear_part part = { .weight = matrix_of(b, -1, name, c->vocab_size, c->hidden_size, true),
 				    .n_rows = c->vocab_size, .bias = NO_ID, .out = { logits, 0 } };
-	program_linear(p, &(struct linear_op){ .layer = -1, .in = { normed, 0 }, .k = c->hidden_size, .n_parts = 1,
-					       .parts = &part });
+	program_linear(p, &(struct linear_op){ .layer = -1, .in = { b->normed, 0 }, .k = c->hidden_size,
+					       .n_parts = 1, .parts = &part });
 	if (c->final_logit_softcap > 0)
 		program_softcap(p, logits, c->vocab_size, (float)c->final_logit_softcap);
 	program_set_logits(p, logits, c->vocab_size);
@@ -289,7 +310,10 @@ int decoder_build(struct program *p, const struct model_config *config, const st
 	int32_t delta = NO_ID;
 	for (int layer = 0; layer < config->n_layers; layer++) {
 		norm(&b, layer, family->attention_norm, b.h, delta, b.normed);
-		attention(&b, layer);
+		attend(&b, layer);
+		if (layer == config->n_layers - 1)
+			keep_wanted_rows(&b, layer);
+		project_out(&b, layer);
 		delta = finish(&b, layer, family->post_attention_norm);
 		norm(&b, layer, family->mlp_norm, b.h, delta, b.normed);
 		mlp(&b, layer);

@@ -158,9 +158,11 @@ void program_attention(struct program *p, const struct attention_op *op);
 void program_glu(struct program *p, int layer, struct slice gate, struct slice up, int64_t d, enum glu_activation activation,
 		 int32_t out);
 
-/* From here on operations belong to the head: they run on the rows that logits are wanted of. The first gathers
- * x + delta (f32, width columns) of those rows and returns its buffer. */
-int32_t program_begin_head(struct program *p, int32_t x, int32_t delta, int64_t width);
+/* From here on operations belong to the head: they run on the rows that logits are wanted of, and on buffers that are declared from
+ * here on. What they need of earlier buffers is gathered. */
+void program_begin_head(struct program *p);
+/* The wanted rows of a buffer from before the head; returns the buffer, of the same type and width, that holds them. */
+int32_t program_gather(struct program *p, int layer, int32_t from);
 void program_softcap(struct program *p, int32_t x, int64_t width, float cap);
 /* Says which f32 buffer of the head holds the logits. */
 void program_set_logits(struct program *p, int32_t buffer, int64_t n_vocab);

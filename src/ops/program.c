@@ -246,18 +246,24 @@ void program_glu(struct program *p, int layer, struct slice gate, struct slice u
 	op->u.glu.out = out;
 }
 
-int32_t program_begin_head(struct program *p, int32_t x, int32_t delta, int64_t width)
+void program_begin_head(struct program *p)
 {
 	CHECK(!p->in_head);
 	p->in_head = true;
-	int32_t out = program_buffer(p, DTYPE_F32, width);
-	struct op *op = append(p, OP_GATHER, -1);
+}
+
+int32_t program_gather(struct program *p, int layer, int32_t from)
+{
+	CHECK(p->in_head);
+	if (p->rc != VB_OK)
+		return NO_ID;
+	CHECK(!p->buffers[from].head);
+	int32_t out = program_buffer(p, p->buffers[from].type, p->buffers[from].width);
+	struct op *op = append(p, OP_GATHER, layer);
 	if (!op)
 		return NO_ID;
-	op->u.gather.x = x;
-	op->u.gather.delta = delta;
+	op->u.gather.from = from;
 	op->u.gather.out = out;
-	op->u.gather.width = width;
 	return out;
 }
 
@@ -374,6 +380,8 @@ static int pick_op(struct program *p, struct op *op)
 		return VB_OK;
 	}
 	case OP_GATHER:
+		snprintf(op->what, sizeof op->what, "%lld of %s", (long long)p->buffers[op->u.gather.from].width,
+			 dtype_name(p->buffers[op->u.gather.from].type));
 		op->pick.row = 0;
 		op->pick.kernel = "copy";
 		return VB_OK;
@@ -485,10 +493,15 @@ struct attention_limits program_plan_limits(const struct program *p)
 	};
 }
 
+int64_t program_row_bytes(const struct buffer *b)
+{
+	return b->width * (int64_t)dtype_bytes(b->type);
+}
+
 uint64_t program_buffer_bytes(const struct program *p, const struct buffer *b)
 {
 	int64_t rows = b->head ? p->config.max_rows : p->config.max_tokens;
-	return (uint64_t)rows * (uint64_t)b->width * dtype_bytes(b->type);
+	return (uint64_t)rows * (uint64_t)program_row_bytes(b);
 }
 
 enum dtype program_kv_type(const struct program *p)

@@ -429,9 +429,9 @@ static void launch_op(const struct program *p, int64_t i, int64_t t)
 		return;
 	}
 	case OP_GATHER: {
-		struct gather_args a = { .rows = block(p, l->rows), .x = start(p, op->u.gather.x),
-					 .delta = start(p, op->u.gather.delta), .out = start(p, op->u.gather.out), .t = t,
-					 .d = op->u.gather.width };
+		struct gather_args a = { .rows = block(p, l->rows), .x = start(p, op->u.gather.from),
+					 .out = start(p, op->u.gather.out), .t = t,
+					 .bytes = program_row_bytes(&p->buffers[op->u.gather.from]) };
 		gather_cuda_run(p->gpu, &o->u.gather, &a);
 		return;
 	}

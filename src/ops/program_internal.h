@@ -116,8 +116,7 @@ struct op {
 			glu_fn *fn;
 		} glu;
 		struct {
-			int32_t x, delta, out;
-			int64_t width;
+			int32_t from, out;
 		} gather;
 		struct {
 			int32_t x;
@@ -172,6 +171,7 @@ struct program {
 
 /* program.c */
 struct attention_limits program_plan_limits(const struct program *p);
+int64_t program_row_bytes(const struct buffer *b);
 uint64_t program_buffer_bytes(const struct program *p, const struct buffer *b);
 /* The type of keys and values. */
 enum dtype program_kv_type(const struct program *p);

@@ -105,15 +105,10 @@ static void run_glu(const struct call *c, int64_t begin, int64_t end)
 static void run_gather(const struct call *c, int64_t begin, int64_t end)
 {
 	const struct program *p = c->p;
-	int64_t width = c->op->u.gather.width;
-	const float *x = start(p, c->op->u.gather.x);
-	const float *delta = start(p, c->op->u.gather.delta);
-	float *out = start(p, c->op->u.gather.out);
-	for (int64_t r = begin; r < end; r++) {
-		int64_t from = c->rows[r] * width;
-		for (int64_t i = 0; i < width; i++)
-			out[r * width + i] = x[from + i] + (delta ? delta[from + i] : 0.0f);
-	}
+	const struct buffer *from = &p->buffers[c->op->u.gather.from], *out = &p->buffers[c->op->u.gather.out];
+	const int64_t bytes = program_row_bytes(from);
+	for (int64_t r = begin; r < end; r++)
+		memcpy((char *)out->data + r * bytes, (const char *)from->data + c->rows[r] * bytes, (size_t)bytes);
 }
 
 static void run_softcap(const struct call *c, int64_t begin, int64_t end)
@@ -174,6 +169,8 @@ static int64_t work_of(const struct call *c)
 		return c->t * width_of(c->p, op->u.rope_cache.op.q_out);
 	case OP_ROPE_TABLE:
 		return c->t * op->u.rope_table.params.rotary_dim * 16; /* sines and cosines */
+	case OP_GATHER:
+		return c->t * width_of(c->p, op->u.gather.from);
 	default:
 		return c->t * 1024;
 	}
@@ -277,7 +274,7 @@ static void measured(const struct call *c)
 		break;
 	}
 	case OP_GATHER:
-		profile_end(f, PROFILE_EMBED, t * (double)op->u.gather.width * (op->u.gather.delta == NO_ID ? 8 : 12), 0);
+		profile_end(f, PROFILE_EMBED, t * 2 * (double)program_row_bytes(&c->p->buffers[op->u.gather.from]), 0);
 		break;
 	case OP_SOFTCAP:
 		profile_end(f, PROFILE_SOFTCAP, t * (double)op->u.softcap.width * 8, 0);

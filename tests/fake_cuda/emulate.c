@@ -57,10 +57,7 @@ static void gather(const void *args)
 {
 	const struct gather_args *a = args;
 	for (int64_t r = 0; r < a->t; r++)
-		for (int64_t i = 0; i < a->d; i++) {
-			int64_t from = a->rows[r] * a->d + i;
-			a->out[r * a->d + i] = a->delta ? a->x[from] + a->delta[from] : a->x[from];
-		}
+		memcpy((char *)a->out + r * a->bytes, (const char *)a->x + a->rows[r] * a->bytes, (size_t)a->bytes);
 }
 
 static void take_ids(const void *args)

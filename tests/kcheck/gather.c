@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SOURCES, D, DELTA };
+enum { SOURCES, D, HALF };
 
 struct request {
 	int64_t d;
@@ -27,10 +27,15 @@ static const struct kernel_row cuda_rows[] = {
 static const struct kernel_set gather_set = KERNEL_SET("gather", no_rows, refuse_none);
 static const struct kernel_set gather_cuda_set = KERNEL_SET("gather", cuda_rows, refuse_none);
 
+static enum dtype type_of(const struct kc_shape *s)
+{
+	return s->dim[HALF] ? DTYPE_BF16 : DTYPE_F32;
+}
+
 static void describe(const struct kc_shape *s, char *text, size_t size)
 {
-	snprintf(text, size, "%lldx%lld of %lld%s", (long long)s->t, (long long)s->dim[D], (long long)s->dim[SOURCES],
-		 s->dim[DELTA] ? " delta" : "");
+	snprintf(text, size, "%lldx%lld of %lld, %s", (long long)s->t, (long long)s->dim[D], (long long)s->dim[SOURCES],
+		 dtype_name(type_of(s)));
 }
 
 static void request(const struct kc_shape *s, void *r)
@@ -52,21 +57,15 @@ static void build(struct kc_case *c)
 		int32_t row = row_of(c, c->ids[t]);
 		memcpy(rows->master + t * 4, &row, sizeof row);
 	}
-	kc_shared(c, "x", DTYPE_F32, d[SOURCES], d[D]);
-	if (d[DELTA])
-		kc_shared(c, "delta", DTYPE_F32, d[SOURCES], d[D]);
-	kc_tokens(c, "out", KC_OUT, DTYPE_F32, d[D], d[D]);
+	kc_shared(c, "x", type_of(c->shape), d[SOURCES], d[D]);
+	kc_tokens(c, "out", KC_OUT, type_of(c->shape), d[D], d[D]);
 }
 
 static void oracle(struct kc_case *c)
 {
-	const struct kc_buf *x = kc_find(c, "x"), *delta = kc_find(c, "delta");
 	for (int64_t t = 0; t < c->t; t++)
-		for (int64_t i = 0; i < c->shape->dim[D]; i++) {
-			float v = (float)kc_in(x, row_of(c, c->ids[t]), i);
-			kc_expect_exact(kc_find(c, "out"), t, i,
-					delta ? v + (float)kc_in(delta, row_of(c, c->ids[t]), i) : v);
-		}
+		for (int64_t i = 0; i < c->shape->dim[D]; i++)
+			kc_expect_exact(kc_find(c, "out"), t, i, (float)kc_in(kc_find(c, "x"), row_of(c, c->ids[t]), i));
 }
 
 static double budget(const struct kc_case *c, const struct kc_buf *b)
@@ -93,17 +92,16 @@ static void gpu_run(const struct kc_case *c, struct gpu *g)
 	struct gather_args a = {
 		.rows = kc_ptr(c, "rows"),
 		.x = kc_ptr(c, "x"),
-		.delta = kc_ptr(c, "delta"),
 		.out = kc_ptr(c, "out"),
 		.t = c->t,
-		.d = c->shape->dim[D],
+		.bytes = c->shape->dim[D] * (int64_t)dtype_bytes(type_of(c->shape)),
 	};
 	gather_cuda_run(g, (const struct gather_cuda *)(const void *)c->kernel, &a);
 }
 
 static struct kc_cost cost(const struct kc_case *c)
 {
-	return (struct kc_cost){ .bytes = (c->shape->dim[DELTA] ? 12.0 : 8.0) * (double)(c->t * c->shape->dim[D]) };
+	return (struct kc_cost){ .bytes = 2.0 * (double)dtype_bytes(type_of(c->shape)) * (double)(c->t * c->shape->dim[D]) };
 }
 
 static const struct kc_shape shapes[] = {

@@ -306,7 +306,7 @@ static int copy_speed(double *out)
 	gpu_upload(on_gpu.g, rows, order, ROWS * sizeof *order);
 	TRY_TO(out, gather_cuda_find(on_gpu.g, &kernel));
 	TRY_TO(out, gpu_capture_begin(on_gpu.g));
-	struct gather_args a = { .rows = rows, .x = from, .out = to, .t = ROWS, .d = D };
+	struct gather_args a = { .rows = rows, .x = from, .out = to, .t = ROWS, .bytes = D * sizeof(float) };
 	gather_cuda_run(on_gpu.g, &kernel, &a);
 	TRY_TO(out, gpu_capture_end(on_gpu.g, &graph));
 	TRY_TO(out, measure(graph, us));

@@ -124,10 +124,10 @@ def test_bench_model(verbatim, demo):
         for key in ("prefill_tok_s", "decode_tok_s", "first_token_s"):
             assert 0 < row[key]["min"] <= row[key]["median"] <= row[key]["max"]
         limit = row["limit"]
-        # Six layers: four projections of attention, three of the inner layer; the head for one token alone. Then each
-        # token with each in its sight, keys and values of 8 heads of 32.
-        layer = 256 * (256 + 2 * 64) + 256 * 256 + 3 * 256 * 512
-        flops = 2 * (20 * 6 * layer + 256 * 3072) + 2 * 2 * 6 * (20 * 21 / 2) * 8 * 32
+        # Six layers: four projections of attention, three of the inner layer; for one token alone what is behind the
+        # last layer's attention, and the head. Then each token with each in its sight, keys and values of 8 heads of 32.
+        qkv, rest = 256 * (256 + 2 * 64), 256 * 256 + 3 * 256 * 512
+        flops = 2 * (20 * (6 * qkv + 5 * rest) + rest + 256 * 3072) + 2 * 2 * 6 * (20 * 21 / 2) * 8 * 32
         assert limit["flops_per_prompt"] == flops
         assert "profile" not in row
         assert limit["prefill_tok_s"] == pytest.approx(20 * limit["matrix_gflop_s"] * 1e9 / flops)
@@ -146,15 +146,15 @@ def test_bench_profile(verbatim, demo):
     args = ["bench", demo, "--prompt-tokens", 40, "--prefill-chunk", 16, "--decode-tokens", 4, "--repeat", 1, "--batch", 2, "--depth", 16,
             "--temperature", 0.8, "--top-p", 0.9, "--logprobs", 0, "--profile"]
     row, = answer(verbatim(*args, "--json"))["results"]
-    layer = 256 * (256 + 2 * 64) + 256 * 256 + 3 * 256 * 512
+    qkv, rest = 256 * (256 + 2 * 64), 256 * 256 + 3 * 256 * 512
     for way, steps, tokens in ("prefill", 3, 40), ("decode", 4, 8):
         p = row["profile"][way]
         kind = {k["kind"]: k for k in p["kinds"]}
         assert p["steps"] == steps and set(kind) >= {"linear", "attention", "norm", "rope", "glu", "embed", "sample", "waiting", "other"}
         assert sum(k["share"] for k in kind.values()) == pytest.approx(1, abs=0.01)
         assert sum(k["ms"] for k in kind.values()) == pytest.approx(p["step_ms"], rel=0.01)
-        head = 256 * 3072 * (1 if way == "prefill" else 8)
-        assert kind["linear"]["flops"] * steps == pytest.approx(2 * (tokens * 6 * layer + head))
+        head = (rest + 256 * 3072) * (1 if way == "prefill" else 8)
+        assert kind["linear"]["flops"] * steps == pytest.approx(2 * (tokens * (6 * qkv + 5 * rest) + head))
         # Steps of 16, 16 and 8 tokens; two sequences behind a depth of 16. Each reads its keys and values once, 2 heads of 32.
         keys = 16 + 32 + 40 if way == "prefill" else 2 * (17 + 18 + 19 + 20)
         assert kind["attention"]["bytes"] * steps == pytest.approx(6 * keys * 2 * 64 * 2)

@@ -192,7 +192,7 @@ static void test_largest(void **state)
 	assert_true(m.weights_per_token == 4 * (layers * layer + vocab * hidden));
 	assert_true(m.kv_per_token == layers * 2 * heads * 4);
 	uint64_t body = 4 * (3 * hidden + 3 * heads + 2 * heads + 3 * inter + 1024);
-	uint64_t head = 4 * (2 * hidden + vocab);
+	uint64_t head = 4 * (3 * hidden + heads + 3 * inter + vocab);
 	assert_true(m.activations == 65536 * (body + head));
 	program_destroy(&p);
 	model_config_destroy(&c);

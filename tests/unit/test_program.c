@@ -44,7 +44,8 @@ static struct program *declare(enum dtype compute, const char *head, int order)
 	int32_t embed = order ? second : first, matrix = order ? first : second;
 	int32_t h = program_buffer(p, DTYPE_F32, WIDTH);
 	program_embed(p, embed, 2, h);
-	int32_t x = program_begin_head(p, h, NO_ID, WIDTH);
+	program_begin_head(p);
+	int32_t x = program_gather(p, -1, h);
 	int32_t normed = program_buffer(p, compute, WIDTH), logits = program_buffer(p, DTYPE_F32, VOCAB);
 	program_rms_norm(p, &(struct norm_op){ .layer = -1, .x = { x, 0 }, .delta = { NO_ID, 0 }, .weight = norm,
 					       .eps = 1e-6f, .groups = 1, .d = WIDTH, .out = { normed, 0 } });
@@ -401,7 +402,8 @@ static void test_memory(void **state)
 	assert_int_equal(m.weights_per_token, 2 * (matrices + embed));
 	assert_int_equal(m.kv_per_token, 3 * 2 * 2 * 16 * 2);
 	uint64_t body = 32 * 4 + 32 * 2 + 32 * 4 + 128 * 4 + 64 * 2 + 64 * 2 + 96 * 4 + 48 * 2 + 16 * 4;
-	uint64_t head = 32 * 4 + 32 * 2 + 64 * 4;
+	/* The residual stream and attention's result are gathered; norms and the last layer's MLP have buffers of their own. */
+	uint64_t head = 32 * 4 + 64 * 2 + 32 * 2 + 32 * 4 + 96 * 4 + 48 * 2 + 64 * 4;
 	assert_int_equal(m.activations, 8 * body + 4 * head);
 	assert_true(m.workspace > 0);
 	program_destroy(&p);
