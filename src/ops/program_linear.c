@@ -188,10 +188,13 @@ static void free_packed(struct op *op)
 struct linear_queue {
 	_Alignas(64) _Atomic int64_t taken;
 };
-/* Pieces of a share, small enough that the last ones end together: of few tokens, whose weights are a stream, and of many. */
+/* Pieces of a share, small enough that the last ones end together: of few tokens, for which a worker alone reads as fast as all, and
+ * of more, which wait for nothing but products. */
 #define PIECES 16
-#define MANY_TOKENS 32
+#define FEW_TOKENS 7
 #define MANY_PIECES 128
+/* From here on a piece is a kernel's slice at least. */
+#define MANY_TOKENS 32
 
 struct linear_call {
 	const struct program *p;
@@ -224,7 +227,7 @@ static struct linear_args args_of(const struct linear_call *c, int i)
 /* Takes pieces of a share until none is left. */
 static void run_pieces(const struct linear_call *c, const struct share *whole, struct linear_queue *q)
 {
-	int64_t rows = whole->end - whole->begin, pieces = c->t < MANY_TOKENS ? PIECES : MANY_PIECES;
+	int64_t rows = whole->end - whole->begin, pieces = c->t <= FEW_TOKENS ? PIECES : MANY_PIECES;
 	int64_t piece = (rows + pieces - 1) / pieces;
 	if (c->t >= MANY_TOKENS && piece < c->op->u.linear.state[0].kernel->slice)
 		piece = c->op->u.linear.state[0].kernel->slice;
