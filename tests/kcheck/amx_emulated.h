@@ -112,6 +112,7 @@ static inline void emulated_dpbssd(int to, int a, int b)
 #undef _tile_release
 #undef _tile_zero
 #undef _tile_loadd
+#undef _tile_stream_loadd
 #undef _tile_stored
 #undef _tile_dpbf16ps
 #undef _tile_dpbssd
@@ -119,6 +120,7 @@ static inline void emulated_dpbssd(int to, int a, int b)
 #define _tile_release emulated_release
 #define _tile_zero emulated_zero
 #define _tile_loadd emulated_load
+#define _tile_stream_loadd emulated_load
 #define _tile_stored emulated_store
 #define _tile_dpbf16ps emulated_dpbf16ps
 #define _tile_dpbssd emulated_dpbssd

@@ -345,6 +345,8 @@ static const struct kc_shape shapes[] = {
 	SHAPE(130, 24, 4096, BF16, BF16, .one_class = true),
 	SHAPE(64, 300, 1100, BF16, BF16, .one_class = true),
 	{ .t = 101, .dim = { 77, 1030, DTYPE_BF16, DTYPE_BF16, 1 }, .one_class = true },
+	/* More tokens than are added up in one go (linear_amx.h), an odd number of blocks, and a part of k left over. */
+	{ .t = 531, .dim = { 150, 550, DTYPE_BF16, DTYPE_BF16, 1 }, .one_class = true },
 	QUANTISED_EDGES(F32, Q8, 32),
 	QUANTISED_EDGES(BF16, Q8, 32),
 	QUANTISED_EDGES(F16, Q8, 32),
@@ -354,6 +356,7 @@ static const struct kc_shape shapes[] = {
 	QUANTISED(1, 1024, 2048, BF16, Q8, 32, .one_class = true),
 	QUANTISED(130, 40, 4096, BF16, Q8, 32, .one_class = true),
 	QUANTISED(130, 40, 4096, BF16, Q4, 32, .one_class = true),
+	QUANTISED(531, 150, 550, BF16, Q8, 32, .one_class = true),
 	QUANTISED(130, 40, 4096, F16, Q4, 128, .one_class = true),
 	QUANTISED(1, 8, 8, BF16, Q8, 64, .unsupported = true),
 	QUANTISED(1, 8, 8, BF16, Q4, 16, .unsupported = true),
