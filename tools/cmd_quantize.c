@@ -63,9 +63,10 @@ static int quantize(const struct settings *s, const char *model)
 		return print_json(answer);
 	char size[32];
 	long long n_q8 = json_integer_value(json_object_get(answer, "q8"));
+	long long n_q6 = json_integer_value(json_object_get(answer, "q6"));
 	long long n_q4 = json_integer_value(json_object_get(answer, "q4"));
-	printf("%s: %s, %lld matrices in 8 bits, %lld in 4, %.2f bits a weight, in %.1f s\n", s->argument[1],
-	       human_bytes(size, json_number_value(json_object_get(answer, "bytes"))), n_q8, n_q4,
+	printf("%s: %s, %lld matrices in 8 bits, %lld in 6, %lld in 4, %.2f bits a weight, in %.1f s\n", s->argument[1],
+	       human_bytes(size, json_number_value(json_object_get(answer, "bytes"))), n_q8, n_q6, n_q4,
 	       json_number_value(json_object_get(answer, "bits_per_weight")),
 	       json_number_value(json_object_get(answer, "seconds")));
 	json_decref(answer);

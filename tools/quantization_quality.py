@@ -209,6 +209,11 @@ def by_verbatim(program, folder, plain, scratch):
             scale = scale.float().repeat_interleave(32, 1)
             if f"{name}.q8" in stored:
                 x = stored[f"{name}.q8"].float() * scale
+            elif f"{name}.q6" in stored:
+                three = stored[f"{name}.q6"].int().unflatten(1, (-1, 3))
+                word = three[..., 0] | three[..., 1] << 8 | three[..., 2] << 16
+                q = torch.stack([word >> shift & 63 for shift in (0, 6, 12, 18)], -1).flatten(1)
+                x = (q[:, :w.shape[1]] - 32).float() * scale
             else:
                 packed = stored[f"{name}.q4"]
                 q = torch.stack((packed & 15, packed >> 4), -1).flatten(1).float()

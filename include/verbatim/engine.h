@@ -99,7 +99,7 @@ struct vb_quantize_spec {
 
 /* Writes a model folder anew with quantised weights, to be opened at once, as options.quantize makes them: the same bits.
  * out_dir must not exist; where anything fails it does not exist afterwards either. The answer, freed by vb_free, may be
- * NULL: {"model", "out", "to", "bytes", "parameters", "bits_per_weight", "q8", "q4", "seconds"}. */
+ * NULL: {"model", "out", "to", "bytes", "parameters", "bits_per_weight", "q8", "q6", "q4", "seconds"}. */
 VB_API int vb_quantize(const char *model_dir, const char *out_dir, const struct vb_quantize_spec *spec, char **json);
 
 struct vb_bench_spec {

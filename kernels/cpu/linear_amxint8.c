@@ -119,6 +119,20 @@ static void expand(const char *head, const char *pairs, int half, char *to)
 	}
 }
 
+/* 4 steps of 16 rows in the place of 3. */
+static void expand_q6(const char *set, char *to)
+{
+	const __m512i own = _mm512_set1_epi8((char)0xfc), sign = _mm512_set1_epi8((char)0x80);
+	__m512i last = sign;
+	for (int s = 0; s < 3; s++) {
+		const __m512i two = _mm512_set1_epi8((char)(0xc0 >> (2 * s)));
+		__m512i v = _mm512_loadu_si512(set + 128 * s), shifted = _mm512_sll_epi16(v, _mm_cvtsi32_si128(6 - 2 * s));
+		last = _mm512_xor_si512(last, _mm512_and_si512(shifted, two));
+		_mm512_store_si512(to + 128 * s, _mm512_xor_si512(_mm512_and_si512(v, own), sign));
+	}
+	_mm512_store_si512(to + 384, last);
+}
+
 static inline void put_units(float unit[32], const char *at, float factor)
 {
 	for (int h = 0; h < 2; h++) {
@@ -137,6 +151,16 @@ static struct part make_part(const struct weight_matrix *m, const char *panel, i
 			put_units(room->unit[g], w + GROUP_BYTES, 1);
 			for (int i = 0; i < GROUP_BYTES; i += 64)
 				_mm512_store_si512(room->expanded + g * GROUP_BYTES + i, _mm512_xor_si512(_mm512_loadu_si512(w + i), sign));
+		}
+		return (struct part){ room->expanded, GROUP_BYTES, n };
+	}
+	if (m->format == WEIGHT_Q6) {
+		const char *w = panel + first * GROUP_Q6_BYTES;
+		for (int64_t g = 0; g < n; g++, w += GROUP_Q6_BYTES) {
+			char *to = room->expanded + g * GROUP_BYTES;
+			put_units(room->unit[g], w + 2 * GROUP_Q6_SET, groups_unit_part(WEIGHT_Q6));
+			for (int i = 0; i < 4; i++) /* 2 sets of 2 halves */
+				expand_q6(w + i / 2 * GROUP_Q6_SET + i % 2 * 64, to + i / 2 * (GROUP_BYTES / 2) + i % 2 * 64);
 		}
 		return (struct part){ room->expanded, GROUP_BYTES, n };
 	}

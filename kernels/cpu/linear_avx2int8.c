@@ -41,16 +41,30 @@ static inline __m256i offset_of(const char *at)
 	return _mm256_sub_epi8(offset, _mm256_set1_epi8((char)128));
 }
 
-/* Rows [16 half, 16 half + 16) of a group: `w` its bytes or nibbles, `head` the scales and offsets of q4. */
+/* 8 rows' bytes of the 4 steps that lie in the place of 3. */
+static inline __attribute__((always_inline)) void expand_q6(const char *set, __m256i step[4])
+{
+	const __m256i own = _mm256_set1_epi8((char)0xfc), high = _mm256_set1_epi8((char)0xc0);
+	const __m256i middle = _mm256_set1_epi8(0x30), low = _mm256_set1_epi8(0x0c);
+	__m256i a = load(set), b = load(set + 128), c = load(set + 256);
+	step[3] = _mm256_and_si256(_mm256_slli_epi16(a, 6), high);
+	step[3] = _mm256_or_si256(step[3], _mm256_and_si256(_mm256_slli_epi16(b, 4), middle));
+	step[3] = _mm256_or_si256(step[3], _mm256_and_si256(_mm256_slli_epi16(c, 2), low));
+	step[0] = _mm256_and_si256(a, own);
+	step[1] = _mm256_and_si256(b, own);
+	step[2] = _mm256_and_si256(c, own);
+}
+
+/* Rows [16 half, 16 half + 16) of a group: `w` its bytes, sets or nibbles; `units` and, of q4, `offsets` all rows'. */
 static inline __attribute__((always_inline)) void group_of(const char *w, const char *units, const char *offsets, int half, const int *word,
-							    float *total, const int tokens, const bool q4)
+							    float *total, const int tokens, const enum weight_format format)
 {
 	const __m256i mask = _mm256_set1_epi8(0x78); /* 8 times a nibble */
 	__m256i sum[2][TOKENS];
 #pragma GCC unroll 4
 	for (int c = 0; c < tokens; c++)
 		sum[0][c] = sum[1][c] = _mm256_set1_epi32(word[GROUP_MAGIC * tokens + c]);
-	if (q4) {
+	if (format == WEIGHT_Q4) {
 		const __m256i offset0 = offset_of(offsets + 16 * half), offset1 = offset_of(offsets + 16 * half + 8);
 		for (int j = 0; j < 4; j++) {
 			__m256i v0 = load(w + 128 * j + 64 * half), v1 = load(w + 128 * j + 64 * half + 32);
@@ -61,14 +75,22 @@ static inline __attribute__((always_inline)) void group_of(const char *w, const 
 			     _mm256_add_epi8(_mm256_and_si256(_mm256_srli_epi16(v1, 1), mask), offset1), word + (2 * j + 1) * tokens,
 			     sum, tokens);
 		}
+	} else if (format == WEIGHT_Q6) {
+		for (int i = 0; i < 2; i++) {
+			__m256i w0[4], w1[4];
+			expand_q6(w + GROUP_Q6_SET * i + 64 * half, w0);
+			expand_q6(w + GROUP_Q6_SET * i + 64 * half + 32, w1);
+#pragma GCC unroll 4
+			for (int s = 0; s < 4; s++)
+				step(w0[s], w1[s], word + (4 * i + s) * tokens, sum, tokens);
+		}
 	} else {
 		for (int s = 0; s < 8; s++)
 			step(load(w + 128 * s + 64 * half), load(w + 128 * s + 64 * half + 32), word + s * tokens, sum, tokens);
 	}
-	const float factor = q4 ? 1.0f / WEIGHT_ZERO_ONE : 1;
 	for (int h = 0; h < 2; h++) {
 		__m256 unit = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(units + 32 * half + 16 * h)));
-		unit = _mm256_mul_ps(unit, _mm256_set1_ps(factor));
+		unit = _mm256_mul_ps(unit, _mm256_set1_ps(groups_unit_part(format)));
 #pragma GCC unroll 4
 		for (int c = 0; c < tokens; c++) {
 			__m256 magic = _mm256_castsi256_ps(_mm256_set1_epi32(word[GROUP_MAGIC * tokens + c]));
@@ -82,51 +104,58 @@ static inline __attribute__((always_inline)) void group_of(const char *w, const 
 
 /* A panel and a block of tokens. */
 static inline __attribute__((always_inline)) void tile(const char *w, int64_t groups, int64_t per_head, const char *x, float *total,
-							const int tokens, const bool q4)
+							const int tokens, const enum weight_format format)
 {
+	const int lines = (int)((groups_stride(format) + 63) / 64);
 	const char *head = w;
 	memset(total, 0, (size_t)tokens * 32 * sizeof *total);
 	for (int64_t g = 0; g < groups; g++, x += 4 * GROUP_WORDS * tokens) {
 		const int *word = (const int *)(const void *)x;
-		if (q4 && g % per_head == 0) {
+		if (format == WEIGHT_Q4 && g % per_head == 0) {
 			head = w;
 			w += GROUP_Q4_HEAD;
 		}
+		const char *units = format == WEIGHT_Q4 ? head : w + groups_stride(format) - 64;
 		for (int half = 0; half < 2; half++) {
-			for (int i = half; i < (q4 ? 9 : 17); i += 2)
+			for (int i = half; i < lines + (format == WEIGHT_Q4); i += 2)
 				__builtin_prefetch(w + GROUP_AHEAD + 64 * i, 0, 2);
-			group_of(w, q4 ? head : w + GROUP_BYTES, head + 64, half, word, total, tokens, q4);
+			group_of(w, units, head + 64, half, word, total, tokens, format);
 		}
-		w += q4 ? GROUP_BYTES / 2 : GROUP_Q8_BYTES;
+		w += groups_stride(format);
 	}
 }
 
 static inline __attribute__((always_inline)) void tile_any(const char *w, int64_t groups, int64_t per_head, const char *x,
-							    float *total, int tokens, const bool q4)
+							    float *total, int tokens, const enum weight_format format)
 {
 	switch (tokens) {
 	case 1:
-		tile(w, groups, per_head, x, total, 1, q4);
+		tile(w, groups, per_head, x, total, 1, format);
 		break;
 	case 2:
-		tile(w, groups, per_head, x, total, 2, q4);
+		tile(w, groups, per_head, x, total, 2, format);
 		break;
 	case 3:
-		tile(w, groups, per_head, x, total, 3, q4);
+		tile(w, groups, per_head, x, total, 3, format);
 		break;
 	default:
-		tile(w, groups, per_head, x, total, 4, q4);
+		tile(w, groups, per_head, x, total, 4, format);
 	}
 }
 
 static void tile_q8(const char *w, int64_t groups, int64_t per_head, const char *x, float *total, int tokens)
 {
-	tile_any(w, groups, per_head, x, total, tokens, false);
+	tile_any(w, groups, per_head, x, total, tokens, WEIGHT_Q8);
+}
+
+static void tile_q6(const char *w, int64_t groups, int64_t per_head, const char *x, float *total, int tokens)
+{
+	tile_any(w, groups, per_head, x, total, tokens, WEIGHT_Q6);
 }
 
 static void tile_q4(const char *w, int64_t groups, int64_t per_head, const char *x, float *total, int tokens)
 {
-	tile_any(w, groups, per_head, x, total, tokens, true);
+	tile_any(w, groups, per_head, x, total, tokens, WEIGHT_Q4);
 }
 
 static void finish(const struct linear_args *a, int64_t n, uint32_t live, int64_t t, int64_t count, const float *total)
@@ -147,15 +176,15 @@ static void run(const struct linear_args *a, int64_t n_begin, int64_t n_end)
 {
 	const int64_t blocks = linear_blocks(&form, a->t), groups = groups_of(a->k);
 	const int64_t bytes = groups_panel_bytes(a->matrix->format, a->k, a->matrix->group);
-	const bool q4 = a->matrix->format == WEIGHT_Q4;
+	const enum weight_format format = a->matrix->format;
 	_Alignas(32) float total[TOKENS * 32];
 	for (int64_t n = n_begin / GROUP_ROWS * GROUP_ROWS; n < n_end; n += GROUP_ROWS) {
 		const uint32_t live = linear_live(n, GROUP_ROWS, n_begin, n_end);
 		for (int64_t i = 0; i < blocks; i++) {
 			int64_t t = linear_block_begin(a->t, blocks, i), count = linear_block_begin(a->t, blocks, i + 1) - t;
-			(q4 ? tile_q4 : tile_q8)((const char *)a->packed + n / GROUP_ROWS * bytes, groups,
-						 a->matrix->group / LINEAR_GROUP,
-						 (const char *)a->scratch + t * groups * GROUP_WORDS * 4, total, (int)count);
+			(format == WEIGHT_Q4 ? tile_q4 : format == WEIGHT_Q6 ? tile_q6 : tile_q8)(
+				(const char *)a->packed + n / GROUP_ROWS * bytes, groups, a->matrix->group / LINEAR_GROUP,
+				(const char *)a->scratch + t * groups * GROUP_WORDS * 4, total, (int)count);
 			finish(a, n, live, t, count, total);
 		}
 	}

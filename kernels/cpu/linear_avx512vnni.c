@@ -102,10 +102,24 @@ static inline __attribute__((always_inline)) __m512i offsets(const char *at)
 				  _mm512_set1_epi32(0x01010101));
 }
 
-static inline __attribute__((always_inline)) __m512 units(const char *at, const bool q4)
+/* 16 rows' bytes of the 4 steps that lie in the place of 3. */
+static inline __attribute__((always_inline)) void expand_q6(const char *set, __m512i step[4])
+{
+	const __m512i own = _mm512_set1_epi8((char)0xfc), high = _mm512_set1_epi8((char)0xc0);
+	const __m512i middle = _mm512_set1_epi8(0x30), low = _mm512_set1_epi8(0x0c);
+	__m512i a = _mm512_loadu_si512(set), b = _mm512_loadu_si512(set + 128), c = _mm512_loadu_si512(set + 256);
+	__m512i last = _mm512_and_si512(_mm512_slli_epi16(a, 6), high);
+	last = _mm512_ternarylogic_epi64(last, _mm512_slli_epi16(b, 4), middle, 0xf8); /* 1st | (2nd & 3rd) */
+	step[3] = _mm512_ternarylogic_epi64(last, _mm512_slli_epi16(c, 2), low, 0xf8);
+	step[0] = _mm512_and_si512(a, own);
+	step[1] = _mm512_and_si512(b, own);
+	step[2] = _mm512_and_si512(c, own);
+}
+
+static inline __attribute__((always_inline)) __m512 units(const char *at, const enum weight_format format)
 {
 	__m512 unit = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)at));
-	return q4 ? _mm512_mul_ps(unit, _mm512_set1_ps(1.0f / WEIGHT_ZERO_ONE)) : unit;
+	return format == WEIGHT_Q8 ? unit : _mm512_mul_ps(unit, _mm512_set1_ps(groups_unit_part(format)));
 }
 
 static inline __attribute__((always_inline)) void ask(const char *ahead, const int lines)
@@ -115,9 +129,21 @@ static inline __attribute__((always_inline)) void ask(const char *ahead, const i
 		__builtin_prefetch(ahead + 64 * i, 0, 2);
 }
 
+/* A step of 32 rows by the tokens' integers. */
+static inline __attribute__((always_inline)) void add_step(__m512i sum[2][TOKENS], __m512i w0, __m512i w1, const int *word,
+							    const int tokens)
+{
+#pragma GCC unroll 6
+	for (int c = 0; c < tokens; c++) {
+		__m512i v = _mm512_set1_epi32(word[c]);
+		sum[0][c] = _mm512_dpbusd_epi32(sum[0][c], w0, v);
+		sum[1][c] = _mm512_dpbusd_epi32(sum[1][c], w1, v);
+	}
+}
+
 /* The narrow tile: a whole panel as it is packed, and a lone block of tokens. */
 static inline __attribute__((always_inline)) void tile_narrow(const char *w, int64_t groups, int64_t per_head, const char *x,
-							       float *acc, const int tokens, const bool q4)
+							       float *acc, const int tokens, const enum weight_format format)
 {
 	__m512 total[2][TOKENS], unit0 = _mm512_setzero_ps(), unit1 = unit0;
 	__m512i offset0 = _mm512_setzero_si512(), offset1 = offset0;
@@ -129,9 +155,9 @@ static inline __attribute__((always_inline)) void tile_narrow(const char *w, int
 		const int *word = (const int *)(const void *)x;
 		__m512i sum[2][TOKENS];
 		ask(w + GROUP_AHEAD, 1);
-		if (q4 && left-- == 0) {
-			unit0 = units(w, true);
-			unit1 = units(w + 32, true);
+		if (format == WEIGHT_Q4 && left-- == 0) {
+			unit0 = units(w, format);
+			unit1 = units(w + 32, format);
 			offset0 = offsets(w + 64);
 			offset1 = offsets(w + 80);
 			w += GROUP_Q4_HEAD;
@@ -140,11 +166,23 @@ static inline __attribute__((always_inline)) void tile_narrow(const char *w, int
 #pragma GCC unroll 6
 		for (int c = 0; c < tokens; c++)
 			sum[0][c] = sum[1][c] = _mm512_set1_epi32(word[GROUP_BEGIN * tokens + c]);
+#pragma GCC unroll 2
+		for (int i = 0; format == WEIGHT_Q6 && i < 2; i++) {
+			__m512i w0[4], w1[4];
+			expand_q6(w + GROUP_Q6_SET * i, w0);
+			expand_q6(w + GROUP_Q6_SET * i + 64, w1);
 #pragma GCC unroll 4
-		for (int j = 0; j < 4; j++) {
+			for (int s = 0; s < 4; s++) {
+				if (s % 2 == 0)
+					ask(w + GROUP_AHEAD + 64 + GROUP_Q6_SET * i + 96 * s, 3);
+				add_step(sum, w0[s], w1[s], word + (4 * i + s) * tokens, tokens);
+			}
+		}
+#pragma GCC unroll 4
+		for (int j = 0; format != WEIGHT_Q6 && j < 4; j++) {
 			__m512i w0, w1, w2, w3;
-			ask(w + GROUP_AHEAD + 64 + (q4 ? 128 : 256) * j, q4 ? 2 : 4);
-			if (q4) {
+			ask(w + GROUP_AHEAD + 64 + (format == WEIGHT_Q4 ? 128 : 256) * j, format == WEIGHT_Q4 ? 2 : 4);
+			if (format == WEIGHT_Q4) {
 				expand(w + 128 * j, offset0, &w0, &w2);
 				expand(w + 128 * j + 64, offset1, &w1, &w3);
 			} else {
@@ -153,24 +191,15 @@ static inline __attribute__((always_inline)) void tile_narrow(const char *w, int
 				w2 = _mm512_loadu_si512(w + 256 * j + 128);
 				w3 = _mm512_loadu_si512(w + 256 * j + 192);
 			}
-#pragma GCC unroll 6
-			for (int c = 0; c < tokens; c++) {
-				__m512i even = _mm512_set1_epi32(word[2 * j * tokens + c]);
-				sum[0][c] = _mm512_dpbusd_epi32(sum[0][c], w0, even);
-				sum[1][c] = _mm512_dpbusd_epi32(sum[1][c], w1, even);
-			}
-#pragma GCC unroll 6
-			for (int c = 0; c < tokens; c++) {
-				__m512i odd = _mm512_set1_epi32(word[(2 * j + 1) * tokens + c]);
-				sum[0][c] = _mm512_dpbusd_epi32(sum[0][c], w2, odd);
-				sum[1][c] = _mm512_dpbusd_epi32(sum[1][c], w3, odd);
-			}
+			add_step(sum, w0, w1, word + 2 * j * tokens, tokens);
+			add_step(sum, w2, w3, word + (2 * j + 1) * tokens, tokens);
 		}
-		if (!q4) {
-			unit0 = units(w + GROUP_BYTES, false);
-			unit1 = units(w + GROUP_BYTES + 32, false);
+		if (format != WEIGHT_Q4) {
+			const char *at = w + (format == WEIGHT_Q6 ? 2 * GROUP_Q6_SET : GROUP_BYTES);
+			unit0 = units(at, format);
+			unit1 = units(at + 32, format);
 		}
-		w += q4 ? GROUP_BYTES / 2 : GROUP_Q8_BYTES;
+		w += groups_stride(format);
 #pragma GCC unroll 6
 		for (int c = 0; c < tokens; c++) {
 			__m512 magic = _mm512_castsi512_ps(_mm512_set1_epi32(word[GROUP_MAGIC * tokens + c]));
@@ -206,37 +235,42 @@ static void wide(const struct part *p, const char *x, float *acc, struct soon so
 }
 
 static inline __attribute__((always_inline)) void narrow_of(const char *w, int64_t groups, int64_t per_head, const char *x, float *acc,
-							     int tokens, const bool q4)
+							     int tokens, const enum weight_format format)
 {
 	switch (tokens) {
 	case 1:
-		tile_narrow(w, groups, per_head, x, acc, 1, q4);
+		tile_narrow(w, groups, per_head, x, acc, 1, format);
 		break;
 	case 2:
-		tile_narrow(w, groups, per_head, x, acc, 2, q4);
+		tile_narrow(w, groups, per_head, x, acc, 2, format);
 		break;
 	case 3:
-		tile_narrow(w, groups, per_head, x, acc, 3, q4);
+		tile_narrow(w, groups, per_head, x, acc, 3, format);
 		break;
 	case 4:
-		tile_narrow(w, groups, per_head, x, acc, 4, q4);
+		tile_narrow(w, groups, per_head, x, acc, 4, format);
 		break;
 	case 5:
-		tile_narrow(w, groups, per_head, x, acc, 5, q4);
+		tile_narrow(w, groups, per_head, x, acc, 5, format);
 		break;
 	default:
-		tile_narrow(w, groups, per_head, x, acc, 6, q4);
+		tile_narrow(w, groups, per_head, x, acc, 6, format);
 	}
 }
 
 static void narrow_q8(const char *w, int64_t groups, int64_t per_head, const char *x, float *acc, int tokens)
 {
-	narrow_of(w, groups, per_head, x, acc, tokens, false);
+	narrow_of(w, groups, per_head, x, acc, tokens, WEIGHT_Q8);
+}
+
+static void narrow_q6(const char *w, int64_t groups, int64_t per_head, const char *x, float *acc, int tokens)
+{
+	narrow_of(w, groups, per_head, x, acc, tokens, WEIGHT_Q6);
 }
 
 static void narrow_q4(const char *w, int64_t groups, int64_t per_head, const char *x, float *acc, int tokens)
 {
-	narrow_of(w, groups, per_head, x, acc, tokens, true);
+	narrow_of(w, groups, per_head, x, acc, tokens, WEIGHT_Q4);
 }
 
 /* ---- A part in the form of the wide tile ---- */
@@ -262,8 +296,23 @@ static struct part make_part(const struct linear_args *a, const char *panel, int
 		const char *w = panel + first * GROUP_Q8_BYTES;
 		for (int64_t g = 0; g < n; g++)
 			for (int h = 0; h < 2; h++)
-				put_units(room->table + (2 * g + h) * 128, units(w + g * GROUP_Q8_BYTES + GROUP_BYTES + 32 * h, false));
+				put_units(room->table + (2 * g + h) * 128, units(w + g * GROUP_Q8_BYTES + GROUP_BYTES + 32 * h, WEIGHT_Q8));
 		return (struct part){ w, GROUP_Q8_BYTES, n, room->table };
+	}
+	if (m->format == WEIGHT_Q6) {
+		const char *w = panel + first * GROUP_Q6_BYTES;
+		for (int64_t g = 0; g < n; g++, w += GROUP_Q6_BYTES)
+			for (int h = 0; h < 2; h++) {
+				char *to = room->expanded + g * GROUP_BYTES + 64 * h;
+				put_units(room->table + (2 * g + h) * 128, units(w + 2 * GROUP_Q6_SET + 32 * h, WEIGHT_Q6));
+				for (int i = 0; i < 2; i++, to += GROUP_BYTES / 2) {
+					__m512i step[4];
+					expand_q6(w + GROUP_Q6_SET * i + 64 * h, step);
+					for (int s = 0; s < 4; s++)
+						_mm512_store_si512(to + 128 * s, step[s]);
+				}
+			}
+		return (struct part){ room->expanded, GROUP_BYTES, n, room->table };
 	}
 	const int64_t per_head = m->group / LINEAR_GROUP;
 	for (int64_t g = 0; g < n; g++) {
@@ -273,7 +322,7 @@ static struct part make_part(const struct linear_args *a, const char *panel, int
 		char *to = room->expanded + g * GROUP_BYTES;
 		for (int h = 0; h < 2; h++) {
 			__m512i offset = offsets(head + 64 + 16 * h), even, odd;
-			put_units(room->table + (2 * g + h) * 128, units(head + 32 * h, true));
+			put_units(room->table + (2 * g + h) * 128, units(head + 32 * h, WEIGHT_Q4));
 			for (int j = 0; j < 4; j++) {
 				expand(pairs + 128 * j + 64 * h, offset, &even, &odd);
 				_mm512_store_si512(to + 256 * j + 64 * h, even);
@@ -335,7 +384,7 @@ static void run(const struct linear_args *a, int64_t n_begin, int64_t n_end)
 	const int64_t blocks = linear_blocks(&form, a->t), groups = groups_of(a->k);
 	const int64_t bytes = groups_panel_bytes(a->matrix->format, a->k, a->matrix->group);
 	const int64_t per_head = a->matrix->group / LINEAR_GROUP;
-	const bool q4 = a->matrix->format == WEIGHT_Q4;
+	const enum weight_format format = a->matrix->format;
 	struct room room;
 	for (int64_t n = n_begin / GROUP_ROWS * GROUP_ROWS; n < n_end; n += GROUP_ROWS) {
 		const char *panel = (const char *)a->packed + n / GROUP_ROWS * bytes;
@@ -345,7 +394,8 @@ static void run(const struct linear_args *a, int64_t n_begin, int64_t n_end)
 			if (blocks > 1)
 				panel_of(a, panel, b, end, blocks, &room);
 			else
-				(q4 ? narrow_q4 : narrow_q8)(panel, groups, per_head, a->scratch, room.acc, (int)a->t);
+				(format == WEIGHT_Q4 ? narrow_q4 : format == WEIGHT_Q6 ? narrow_q6 : narrow_q8)(
+					panel, groups, per_head, a->scratch, room.acc, (int)a->t);
 			finish(a, n, live, t, linear_block_begin(a->t, blocks, end) - t, room.acc);
 		}
 	}

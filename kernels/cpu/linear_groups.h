@@ -5,6 +5,9 @@
  * activations' integers, is taken off where the sum begins.
  *
  *   q8  a group is 8 steps, then 32 f16 units: 1088 bytes.
+ *   q6  a group is twice 4 steps, then 32 f16 units: 832 bytes. Bytes are 4 q + 128. Of 4 steps three lie as they are, and the
+ *       last one's 6 bits in the two low bits of these, from the first step's, which has the highest, on: 9 instructions make 4
+ *       vectors of 3. (With nibbles and a plane of 2 bits it would be 15.) A unit counts 4.
  *   q4  a group of g begins with 32 f16 scales and 32 bytes of 128 - zero; then, for each 32 k, 4 pairs of steps of 128 bytes: the
  *       even step in the low nibbles, the odd one in the high nibbles. 8 q + (128 - zero) is the byte that a q8 panel would hold.
  *
@@ -25,6 +28,9 @@
 #define GROUP_ROWS 32
 #define GROUP_BYTES 1024               /* 8 steps */
 #define GROUP_Q8_BYTES (GROUP_BYTES + 64)
+#define GROUP_Q6_BYTES (GROUP_BYTES / 4 * 3 + 64)
+#define GROUP_Q6_SET (GROUP_BYTES / 8 * 3) /* 4 steps in the place of 3 */
+#define GROUP_Q6_ONE 4 /* what 1 is in the bytes */
 #define GROUP_Q4_HEAD 96
 #define GROUP_WORDS 12
 #define GROUP_BEGIN 8
@@ -40,11 +46,21 @@ static inline int64_t groups_of(int64_t k)
 	return (k + LINEAR_GROUP - 1) / LINEAR_GROUP;
 }
 
+/* Bytes of 32 k, without q4's head. */
+static inline int64_t groups_stride(enum weight_format format)
+{
+	return format == WEIGHT_Q8 ? GROUP_Q8_BYTES : format == WEIGHT_Q6 ? GROUP_Q6_BYTES : GROUP_BYTES / 2;
+}
+
+/* What 1 counts in the bytes, in scales. Exact. */
+static inline float groups_unit_part(enum weight_format format)
+{
+	return format == WEIGHT_Q8 ? 1.0f : format == WEIGHT_Q6 ? 1.0f / GROUP_Q6_ONE : 1.0f / WEIGHT_ZERO_ONE;
+}
+
 static inline int64_t groups_panel_bytes(enum weight_format format, int64_t k, int64_t group)
 {
-	if (format == WEIGHT_Q8)
-		return groups_of(k) * GROUP_Q8_BYTES;
-	return groups_of(k) * (GROUP_BYTES / 2) + (k + group - 1) / group * GROUP_Q4_HEAD;
+	return groups_of(k) * groups_stride(format) + (format == WEIGHT_Q4 ? (k + group - 1) / group * GROUP_Q4_HEAD : 0);
 }
 
 static inline int64_t groups_packed_bytes(const struct linear_request *r)
@@ -70,6 +86,39 @@ static inline void groups_pack_q8(const struct weight_matrix *w, int64_t n, int 
 			memcpy(panel + s * 4 * GROUP_ROWS + 4 * r, &step[s], 4);
 		}
 		memcpy(panel + GROUP_BYTES + 2 * r, &unit, 2);
+	}
+}
+
+/* Four q + 32 of 6 bits as bytes of 4 q + 128. */
+static inline uint32_t groups_spread_q6(uint32_t v)
+{
+	return (v & 0x3f) << 2 | (v & 0xfc0) << 4 | (v & 0x3f000) << 6 | (v & 0xfc0000) << 8;
+}
+
+static inline void groups_pack_q6(const struct weight_matrix *w, int64_t n, int r, char *panel, uint32_t flip)
+{
+	const int64_t row_bytes = weight_row_bytes(w);
+	const char *row = (const char *)w->data + n * row_bytes;
+	for (int64_t g = 0; g < groups_of(w->k); g++, panel += GROUP_Q6_BYTES) {
+		unsigned char all[24] = { 0 };
+		uint16_t unit = 0;
+		if (n < w->n) {
+			int64_t live = row_bytes - g * 24;
+			memcpy(all, row + g * 24, (size_t)(live < 24 ? live : 24));
+			unit = w->scale[n * groups_of(w->k) + g];
+		}
+		for (int i = 0; i < 2; i++) {
+			uint32_t step[4];
+			for (int s = 0; s < 4; s++) {
+				const unsigned char *at = all + 12 * i + 3 * s;
+				step[s] = groups_spread_q6(at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16) ^ flip;
+			}
+			for (int s = 0; s < 3; s++) {
+				step[s] |= step[3] >> (6 - 2 * s) & 0x03030303u;
+				memcpy(panel + i * GROUP_Q6_SET + s * 4 * GROUP_ROWS + 4 * r, &step[s], 4);
+			}
+		}
+		memcpy(panel + 2 * GROUP_Q6_SET + 2 * r, &unit, 2);
 	}
 }
 
@@ -105,17 +154,20 @@ static inline void groups_pack_q4(const struct weight_matrix *w, int64_t n, int 
 	}
 }
 
-/* `with_sign`: bytes of q8 as they are, instead of with 128 added. */
+/* `with_sign`: bytes of q8 and q6 without 128 added. */
 static inline void groups_pack(const struct weight_matrix *w, void *packed, int64_t begin, int64_t end, bool with_sign)
 {
 	const int64_t bytes = groups_panel_bytes(w->format, w->k, w->group);
 	for (int64_t p = begin; p < end; p++)
 		for (int r = 0; r < GROUP_ROWS; r++) {
+			int64_t n = p * GROUP_ROWS + r;
+			char *panel = (char *)packed + p * bytes;
 			if (w->format == WEIGHT_Q8)
-				groups_pack_q8(w, p * GROUP_ROWS + r, r, (char *)packed + p * bytes,
-					       with_sign ? 0 : 0x80808080u);
+				groups_pack_q8(w, n, r, panel, with_sign ? 0 : 0x80808080u);
+			else if (w->format == WEIGHT_Q6)
+				groups_pack_q6(w, n, r, panel, with_sign ? 0x80808080u : 0);
 			else
-				groups_pack_q4(w, p * GROUP_ROWS + r, r, (char *)packed + p * bytes);
+				groups_pack_q4(w, n, r, panel);
 		}
 }
 

@@ -88,8 +88,8 @@ static inline const char *linear_refuse_quantised(const struct linear_request *r
 		return "multiplies quantised weights only";
 	if (!kernel_takes_type(r->x_type))
 		return "takes f32, bf16 or f16 activations";
-	if ((r->format != WEIGHT_Q8 && r->format != WEIGHT_Q4) || !weight_group_fits(r->format, r->group))
-		return "takes q8 in groups of 32, and q4 in groups of 32, 64 or 128";
+	if (!weight_group_fits(r->format, r->group))
+		return "takes q8 and q6 in groups of 32, and q4 in groups of 32, 64 or 128";
 	return linear_refuse_sizes(r);
 }
 

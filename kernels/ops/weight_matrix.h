@@ -2,6 +2,8 @@
  *
  *   WEIGHT_DENSE  data [n, k] in `type`.
  *   WEIGHT_Q8     data int8 [n, k]; w = scale * q. Groups of 32.
+ *   WEIGHT_Q6     data [n, 3 * ceil(k / 4)]: four neighbours in three bytes, 6 bits each from the low bits up, as q + 32; q of -32 to 31;
+ *                 w = scale * q. Groups of 32.
  *   WEIGHT_Q4     data [n, ceil(k / 2)], two a byte, the even k in the low nibble: q of 0 to 15; w = scale * (q - zero / 8). Zeros count
  *                 in eighths, 0 to 128, so that w is scale / 8 times an integer of -128 to 120: every 4-bit matrix is an 8-bit
  *                 matrix too, exactly, and sums over a group are integers. Groups of 32, 64 or 128.
@@ -14,9 +16,11 @@
 
 #include "kernel.h"
 
-enum weight_format { WEIGHT_DENSE, WEIGHT_Q8, WEIGHT_Q4 };
+enum weight_format { WEIGHT_DENSE, WEIGHT_Q8, WEIGHT_Q6, WEIGHT_Q4 };
 
-#define WEIGHT_Q8_GROUP 32
+/* The group that every quantised form has. */
+#define WEIGHT_GROUP 32
+#define WEIGHT_Q6_ZERO 32
 /* A whole zero is so many. */
 #define WEIGHT_ZERO_ONE 8
 
@@ -32,15 +36,15 @@ struct weight_matrix {
 	const int32_t *order;
 };
 
-/* "dense", "q8", "q4". */
 static inline const char *weight_format_name(enum weight_format f)
 {
-	return f == WEIGHT_Q8 ? "q8" : f == WEIGHT_Q4 ? "q4" : "dense";
+	static const char *const names[] = { [WEIGHT_DENSE] = "dense", [WEIGHT_Q8] = "q8", [WEIGHT_Q6] = "q6", [WEIGHT_Q4] = "q4" };
+	return names[f];
 }
 
 static inline bool weight_group_fits(enum weight_format f, int64_t group)
 {
-	return f == WEIGHT_DENSE || group == 32 || (f == WEIGHT_Q4 && (group == 64 || group == 128));
+	return f == WEIGHT_DENSE || group == WEIGHT_GROUP || (f == WEIGHT_Q4 && (group == 64 || group == 128));
 }
 
 static inline int64_t weight_groups(const struct weight_matrix *m)
@@ -51,13 +55,22 @@ static inline int64_t weight_groups(const struct weight_matrix *m)
 /* Bytes of a row of `data`. */
 static inline int64_t weight_row_bytes(const struct weight_matrix *m)
 {
-	return m->format == WEIGHT_Q8 ? m->k : m->format == WEIGHT_Q4 ? (m->k + 1) / 2 : m->k * (int64_t)dtype_bytes(m->type);
+	switch (m->format) {
+	case WEIGHT_Q8:
+		return m->k;
+	case WEIGHT_Q6:
+		return (m->k + 3) / 4 * 3;
+	case WEIGHT_Q4:
+		return (m->k + 1) / 2;
+	default:
+		return m->k * (int64_t)dtype_bytes(m->type);
+	}
 }
 
 /* Bytes of data, scales and zeros together. */
 static inline int64_t weight_bytes(const struct weight_matrix *m)
 {
-	int64_t each = m->format == WEIGHT_Q8 ? 2 : 3;
+	int64_t each = m->format == WEIGHT_Q4 ? 3 : 2;
 	return m->n * (weight_row_bytes(m) + (m->format == WEIGHT_DENSE ? 0 : weight_groups(m) * each));
 }
 
@@ -80,6 +93,10 @@ static inline int weight_integer(const struct weight_matrix *m, int64_t row, int
 	const uint8_t *at = (const uint8_t *)m->data + row * weight_row_bytes(m);
 	if (m->format == WEIGHT_Q8)
 		return (int8_t)at[k];
+	if (m->format == WEIGHT_Q6) {
+		at += k / 4 * 3;
+		return (int)((at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16) >> (6 * (k & 3)) & 63) - WEIGHT_Q6_ZERO;
+	}
 	int q = at[k / 2] >> (4 * (k & 1)) & 15;
 	return WEIGHT_ZERO_ONE * q - m->zero[row * weight_groups(m) + k / m->group];
 }

@@ -289,7 +289,9 @@ int vb_bench_linear(const struct vb_options *options, int64_t m, int64_t n, int6
 		     (long long)most);
 	enum dtype type = DTYPE_BF16;
 	const char *to = options ? options->quantize : "none";
-	enum weight_format format = strcmp(to, "q8") == 0 ? WEIGHT_Q8 : strcmp(to, "q4") == 0 ? WEIGHT_Q4 : WEIGHT_DENSE;
+	enum weight_format format = WEIGHT_Q4;
+	while (format != WEIGHT_DENSE && strcmp(to, weight_format_name(format)) != 0)
+		format--;
 	TRY(parse_type(dtype, &type));
 	struct gpu_bench g;
 	bool gpu;
@@ -306,7 +308,7 @@ int vb_bench_linear(const struct vb_options *options, int64_t m, int64_t n, int6
 	}
 	struct linear_bench l = {
 		.request = { .x_type = type, .w_type = type, .n = n, .k = k, .format = format,
-			     .group = format == WEIGHT_DENSE ? 0 : WEIGHT_Q8_GROUP },
+			     .group = format == WEIGHT_DENSE ? 0 : WEIGHT_GROUP },
 		.args = { .t = m, .n = n, .k = k, .x_stride = k, .y_stride = n, .x_type = type, .w_type = type },
 	};
 	struct bench b;

@@ -38,11 +38,17 @@ static json_int_t weights_of(const struct quantization *q, const struct tensor_s
 			return 0;
 	if (ends_with(t->name, ".qweight") || ends_with(t->name, ".weight_packed"))
 		return q->bits ? n * (32 / q->bits) : n;
-	if (q->method != QUANT_VERBATIM || !(ends_with(t->name, ".q4") || ends_with(t->name, ".q8")))
+	if (q->method != QUANT_VERBATIM)
+		return n;
+	if (ends_with(t->name, ".q6"))
+		n = n / 3 * 4;
+	else if (ends_with(t->name, ".q4"))
+		n *= 2;
+	else if (!ends_with(t->name, ".q8"))
 		return n;
 	/* The head that is the embedding too is there twice. */
 	snprintf(plain, sizeof plain, "%.*s", (int)strlen(t->name) - 3, t->name);
-	return tensor_set_find(set, plain) ? 0 : ends_with(t->name, ".q4") ? 2 * n : n;
+	return tensor_set_find(set, plain) ? 0 : n;
 }
 
 /* Adds "tensors", "parameters" and "bytes". A folder with config.json alone has none of them. */

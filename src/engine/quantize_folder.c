@@ -1,7 +1,7 @@
 /* quantize_folder.c - writing a model folder with quantised weights.
  *
- * One model.safetensors: what is not multiplied by a linear as it was, and for each matrix X.weight of linears X.weight.q8 or
- * X.weight.q4, with X.weight.scale and X.weight.zero (docs/QUANTIZATION.md). All sizes are known before the first element is
+ * One model.safetensors: what is not multiplied by a linear as it was, and for each matrix X.weight of linears X.weight.q8, .q6 or
+ * .q4, with X.weight.scale and X.weight.zero (docs/QUANTIZATION.md). All sizes are known before the first element is
  * made: the header and the file's whole length come first, so that a full disk is found out at once, and matrices are written
  * where they belong as they are made. Tensors with larger elements come first: all are aligned.
  *
@@ -53,17 +53,18 @@ struct writer {
 	uint64_t begin;       /* of the data in the file */
 	uint64_t total, done; /* bytes of data */
 	uint64_t quantised_bytes, quantised_weights, parameters;
-	int64_t n_q8, n_q4;
+	int64_t n_of[WEIGHT_Q4 + 1]; /* matrices of each format */
 };
 
 /* ---- What goes where ---- */
 
 static const char *suffix_of(const struct writer *w, const struct item *it)
 {
+	static const char *const integers[] = { [WEIGHT_Q8] = ".q8", [WEIGHT_Q6] = ".q6", [WEIGHT_Q4] = ".q4" };
+	static const char *const others[] = { [PART_PLAIN] = "", [PART_SCALE] = ".scale", [PART_ZERO] = ".zero" };
 	struct program_weight_info info;
 	program_weight_info(w->setup.program, it->weight, &info);
-	bool q8 = weights_format_of(w->setup.quantize, info.spec) == WEIGHT_Q8;
-	return it->part == PART_PLAIN ? "" : it->part == PART_SCALE ? ".scale" : it->part == PART_ZERO ? ".zero" : q8 ? ".q8" : ".q4";
+	return it->part == PART_DATA ? integers[weights_format_of(w->setup.quantize, info.spec)] : others[it->part];
 }
 
 static void add(struct writer *w, int64_t weight, enum part part, enum dtype type, int rank, int64_t rows, int64_t cols)
@@ -76,15 +77,14 @@ static void add(struct writer *w, int64_t weight, enum part part, enum dtype typ
 static void add_quantised(struct writer *w, int64_t weight, const struct weight_spec *spec)
 {
 	struct weight_matrix m = { .format = weights_format_of(w->setup.quantize, spec), .n = spec->rows, .k = spec->cols,
-				   .group = WEIGHT_Q8_GROUP };
-	bool q8 = m.format == WEIGHT_Q8;
-	add(w, weight, PART_DATA, q8 ? DTYPE_I8 : DTYPE_U8, 2, m.n, weight_row_bytes(&m));
+				   .group = WEIGHT_GROUP };
+	add(w, weight, PART_DATA, m.format == WEIGHT_Q8 ? DTYPE_I8 : DTYPE_U8, 2, m.n, weight_row_bytes(&m));
 	add(w, weight, PART_SCALE, DTYPE_F16, 2, m.n, weight_groups(&m));
-	if (!q8)
+	if (m.format == WEIGHT_Q4)
 		add(w, weight, PART_ZERO, DTYPE_U8, 2, m.n, weight_groups(&m));
 	w->quantised_bytes += (uint64_t)weight_bytes(&m);
 	w->quantised_weights += (uint64_t)(m.n * m.k);
-	*(q8 ? &w->n_q8 : &w->n_q4) += 1;
+	w->n_of[m.format]++;
 }
 
 /* Checks a weight that is kept as it stands. */
@@ -362,8 +362,8 @@ static double bits_per_weight(const struct writer *w)
 static int write_config(const struct writer *w)
 {
 	json_t *config = json_copy(w->setup.config->json);
-	json_t *q = json_pack("{s:s, s:i, s:s, s:i, s:f}", "quant_method", "verbatim", "version", 1, "to", w->spec->to,
-			      "group_size", WEIGHT_Q8_GROUP, "bits_per_weight", bits_per_weight(w));
+	json_t *q = json_pack("{s:s, s:i, s:s, s:i, s:f}", "quant_method", "verbatim", "version", w->n_of[WEIGHT_Q6] ? 2 : 1,
+			      "to", w->spec->to, "group_size", WEIGHT_GROUP, "bits_per_weight", bits_per_weight(w));
 	json_object_del(config, "compression_config");
 	char *text = json_object_set_new(config, "quantization_config", q) == 0 ? json_text(config) : NULL;
 	int rc = text ? write_small(w, "config.json", text, strlen(text)) :
@@ -421,10 +421,11 @@ out:
 
 static int answer(const struct writer *w, double seconds, char **json)
 {
-	json_t *o = json_pack("{s:o, s:o, s:s, s:I, s:I, s:f, s:I, s:I, s:f}", "model", path_json(w->model_dir), "out",
+	json_t *o = json_pack("{s:o, s:o, s:s, s:I, s:I, s:f, s:I, s:I, s:I, s:f}", "model", path_json(w->model_dir), "out",
 			      path_json(w->out_dir), "to", w->spec->to, "bytes", (json_int_t)(w->begin + w->total),
 			      "parameters", (json_int_t)w->parameters, "bits_per_weight", bits_per_weight(w), "q8",
-			      (json_int_t)w->n_q8, "q4", (json_int_t)w->n_q4, "seconds", seconds);
+			      (json_int_t)w->n_of[WEIGHT_Q8], "q6", (json_int_t)w->n_of[WEIGHT_Q6], "q4",
+			      (json_int_t)w->n_of[WEIGHT_Q4], "seconds", seconds);
 	*json = o ? json_text(o) : NULL;
 	json_decref(o);
 	if (!*json)

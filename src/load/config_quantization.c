@@ -209,8 +209,8 @@ static int read_verbatim(const struct reader *r)
 	int64_t version;
 	int which;
 	TRY(json_need_i64(r->o, "version", r->where, 1, INT32_MAX, &version));
-	if (version != 1)
-		return refuse(r, "version", "above 1", "1: use a newer verbatim");
+	if (version > 2) /* 1 knows no q6 */
+		return refuse(r, "version", "above 2", "1 and 2: use a newer verbatim");
 	TRY(read_word(r, r->o, "to", to, &which));
 	r->q->bits = which == 0 ? 8 : 4;
 	r->q->group = 32;

@@ -3,6 +3,7 @@
  *   plain      X.weight          f32, bf16, f16 [n, k]
  *   fp8        X.weight          e4m3 [n, k]; X.weight_scale_inv or X.weight_scale: one, one a row, or one a block
  *   verbatim   X.weight.q8       int8 [n, k]; X.weight.scale f16 [n, groups]
+ *              X.weight.q6       u8 [n, 3 * ceil(k / 4)]; X.weight.scale f16 [n, groups]
  *              X.weight.q4       u8 [n, ceil(k / 2)]; X.weight.scale f16, X.weight.zero u8 [n, groups]
  *   awq        X.qweight         int32 [k, n / 8]: 8 neighbouring rows a word, in the order 0 2 4 6 1 3 5 7 from the low
  *              nibble up; X.qzeros int32 [groups, n / 8] in the same way; X.scales [groups, n]
@@ -314,23 +315,37 @@ static int find_fp8(const struct finder *f)
 	return check_shape(s->scale, ceil_div(s->form.n, block[0]), s->n_groups);
 }
 
-static int find_verbatim(const struct finder *f, const struct tensor *q8)
+/* The tensor that holds a matrix's integers in a form of our own; NULL: there is none. */
+static const struct tensor *own_part(const struct finder *f, enum weight_format *format)
+{
+	static const struct {
+		const char *suffix;
+		enum weight_format format;
+	} forms[] = { { ".weight.q8", WEIGHT_Q8 }, { ".weight.q6", WEIGHT_Q6 }, { ".weight.q4", WEIGHT_Q4 } };
+	const struct tensor *t = NULL;
+	for (size_t i = 0; i < sizeof forms / sizeof *forms && !t; i++) {
+		t = part(f, forms[i].suffix);
+		*format = forms[i].format;
+	}
+	return t;
+}
+
+static int find_verbatim(const struct finder *f, const struct tensor *data, enum weight_format format)
 {
 	struct stored_matrix *s = f->s;
 	struct weight_matrix *m = &s->form;
 	s->kind = STORED_VERBATIM;
-	m->format = q8 ? WEIGHT_Q8 : WEIGHT_Q4;
-	m->group = s->group = 32;
-	s->data = q8;
-	if (!q8)
-		TRY(need_part(f, ".weight.q4", &s->data));
-	TRY(check_type(s->data, s->data->type == (q8 ? DTYPE_I8 : DTYPE_U8), q8 ? "i8" : "u8"));
+	m->format = format;
+	m->group = s->group = WEIGHT_GROUP;
+	s->data = data;
+	const enum dtype type = format == WEIGHT_Q8 ? DTYPE_I8 : DTYPE_U8;
+	TRY(check_type(s->data, s->data->type == type, dtype_name(type)));
 	TRY(check_shape(s->data, m->n, weight_row_bytes(m)));
 	s->n_groups = weight_groups(m);
 	TRY(need_part(f, ".weight.scale", &s->scale));
 	TRY(check_type(s->scale, s->scale->type == DTYPE_F16, "f16"));
 	TRY(check_shape(s->scale, m->n, s->n_groups));
-	if (!q8) {
+	if (format == WEIGHT_Q4) {
 		TRY(need_part(f, ".weight.zero", &s->zero));
 		TRY(check_type(s->zero, s->zero->type == DTYPE_U8, "u8"));
 		TRY(check_shape(s->zero, m->n, s->n_groups));
@@ -370,9 +385,10 @@ int stored_find(struct stored_matrix *out, const struct quantization *q, const s
 	out->data = tensor_set_find(set, name);
 	f.base_len = (int)(len > m && strcmp(name + len - m, suffix) == 0 ? len - m : len);
 	/* Before the plain one: a matrix that is embedding and head stands there in both forms. */
-	const struct tensor *q8 = q->method == QUANT_VERBATIM ? part(&f, ".weight.q8") : NULL;
-	if (q8 || (q->method == QUANT_VERBATIM && part(&f, ".weight.q4")))
-		return find_verbatim(&f, q8);
+	enum weight_format format = WEIGHT_DENSE;
+	const struct tensor *own = q->method == QUANT_VERBATIM ? own_part(&f, &format) : NULL;
+	if (own)
+		return find_verbatim(&f, own, format);
 	if (out->data)
 		return find_plain(&f);
 	switch (q->method) {

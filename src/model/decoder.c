@@ -31,25 +31,30 @@ static void weight_name(char *out, size_t size, const struct decoder_family *f, 
 	snprintf(out + n, size - (size_t)n, "%s%s", name, suffix);
 }
 
-static int32_t matrix_of(const struct builder *b, int layer, const char *name, int64_t rows, int64_t cols, bool sensitive)
+static int32_t matrix_of(const struct builder *b, int layer, const char *name, int64_t rows, int64_t cols, int least_bits)
 {
 	char full[160];
 	weight_name(full, sizeof full, b->f, layer, name, ".weight");
 	return program_weight(b->p, &(struct weight_spec){ .name = full, .use = WEIGHT_MATRIX, .rows = rows,
-							   .cols = cols, .sensitive = sensitive,
+							   .cols = cols, .least_bits = least_bits,
 							   .random_std = 1.0f / sqrtf((float)cols) });
 }
 
 static int32_t matrix(const struct builder *b, int layer, const char *name, int64_t rows, int64_t cols)
 {
-	return matrix_of(b, layer, name, rows, cols, false);
+	return matrix_of(b, layer, name, rows, cols, 0);
 }
 
+/* Under q4. Values are few weights and cost most: of what 6 bits in place of 8 would cost for all that have more than 4, they are
+ * a third of a small model's and more than half of another's (docs/QUANTIZATION.md). */
+#define VALUE_BITS 8
+#define HEAD_BITS 6
+
 /* Layers whose errors weigh most, as llama.cpp has found them: the first eighth, the last, and every third between. */
-static bool weighs_more(const struct builder *b, int layer)
+static int layer_bits(const struct builder *b, int layer)
 {
 	int n = (int)b->c->n_layers;
-	return layer < n / 8 || layer >= 7 * n / 8 || (layer - n / 8) % 3 == 2;
+	return layer < n / 8 || layer >= 7 * n / 8 || (layer - n / 8) % 3 == 2 ? 6 : 0;
 }
 
 static int32_t vector(const struct builder *b, int layer, const char *name, const char *suffix, int64_t n, float mean,
@@ -100,7 +105,7 @@ static int qkv_parts(const struct builder *b, int layer, struct linear_part *par
 		int64_t rows[3] = { q, k, k }, col = 0;
 		for (int i = 0; i < 3; i++) {
 			/* Values go into every later sum as they are; k's rows are as few, but softmax forgives them more. */
-			parts[i] = (struct linear_part){ .weight = matrix_of(b, layer, names[i], rows[i], hidden, i == 2),
+			parts[i] = (struct linear_part){ .weight = matrix_of(b, layer, names[i], rows[i], hidden, i == 2 ? VALUE_BITS : 0),
 							 .n_rows = rows[i],
 							 .bias = bias(b, layer, names[i], rows[i], has_bias),
 							 .out = { b->qkv, col } };
@@ -108,7 +113,7 @@ static int qkv_parts(const struct builder *b, int layer, struct linear_part *par
 		}
 		return 3;
 	}
-	int32_t w = matrix_of(b, layer, f->qkv, q + 2 * k, hidden, weighs_more(b, layer));
+	int32_t w = matrix_of(b, layer, f->qkv, q + 2 * k, hidden, layer_bits(b, layer));
 	int32_t bias_id = bias(b, layer, f->qkv, q + 2 * k, has_bias);
 	if (f->layout == QKV_PACKED) {
 		parts[0] = (struct linear_part){ .weight = w, .n_rows = q + 2 * k, .bias = bias_id,
@@ -205,7 +210,7 @@ static void mlp(const struct builder *b, int layer)
 						  .n_parts = n, .parts = in });
 	program_glu(b->p, layer, (struct slice){ b->gate_up, 0 }, (struct slice){ b->gate_up, d }, d,
 		    activation_of(c), b->activated);
-	struct linear_part down = { .weight = matrix_of(b, layer, f->down, hidden, d, weighs_more(b, layer)),
+	struct linear_part down = { .weight = matrix_of(b, layer, f->down, hidden, d, layer_bits(b, layer)),
 				    .n_rows = hidden,
 				    .bias = bias(b, layer, f->down, hidden, c->mlp_bias), .out = { b->delta, 0 } };
 	program_linear(b->p, &(struct linear_op){ .layer = layer, .in = { b->activated, 0 }, .k = d, .n_parts = 1,
@@ -273,7 +278,7 @@ static void head(const struct builder *b, int32_t delta)
 	int32_t logits = program_buffer(p, DTYPE_F32, c->vocab_size);
 	norm(b, -1, b->f->final_norm, b->h, delta, b->normed);
 	const char *name = c->tie_word_embeddings ? b->f->embed : b->f->head;
-	struct linear_part part = { .weight = matrix_of(b, -1, name, c->vocab_size, c->hidden_size, true),
+	struct linear_part part = { .weight = matrix_of(b, -1, name, c->vocab_size, c->hidden_size, HEAD_BITS),
 				    .n_rows = c->vocab_size, .bias = NO_ID, .out = { logits, 0 } };
 	program_linear(p, &(struct linear_op){ .layer = -1, .in = { b->normed, 0 }, .k = c->hidden_size,
 					       .n_parts = 1, .parts = &part });

@@ -50,7 +50,9 @@ enum weight_format weights_format_of(enum weights_to to, const struct weight_spe
 {
 	if (to == WEIGHTS_AS_STORED)
 		return WEIGHT_DENSE;
-	return to == WEIGHTS_TO_Q4 && !spec->sensitive ? WEIGHT_Q4 : WEIGHT_Q8;
+	if (to == WEIGHTS_TO_Q8 || spec->least_bits > 6)
+		return WEIGHT_Q8;
+	return spec->least_bits > 4 ? WEIGHT_Q6 : WEIGHT_Q4;
 }
 
 static bool is_quantised(const struct model_weights *w)
@@ -232,7 +234,7 @@ static void form_of(void *user, const struct weight_spec *spec, enum weight_form
 	const struct model_weights *w = user;
 	if (w->to != WEIGHTS_AS_STORED) {
 		*format = weights_format_of(w->to, spec);
-		*group = WEIGHT_Q8_GROUP;
+		*group = WEIGHT_GROUP;
 		return;
 	}
 	const struct known *k = find_known(w, spec->name);

@@ -14,7 +14,7 @@
 /* What --quantize says. */
 enum weights_to { WEIGHTS_AS_STORED = 0, WEIGHTS_TO_Q8, WEIGHTS_TO_Q4 };
 
-/* The format of a matrix that is quantised. Under q4, 8 bits stay for those that spec->sensitive marks. */
+/* The format of a matrix that is quantised. Under q4, q6 and q8 for those whose spec->least_bits say so. */
 enum weight_format weights_format_of(enum weights_to to, const struct weight_spec *spec);
 
 struct model_weights;

@@ -72,11 +72,11 @@ struct weight_spec {
 	int64_t rows, cols; /* rows 1 for a vector */
 	float random_mean;  /* where weights are drawn: 1 for norms that multiply by w, else 0 */
 	float random_std;   /* 0: constant */
-	bool sensitive;     /* quantised to 4 bits, it would cost more than its share: keep 8 */
+	int least_bits;     /* where others are quantised to 4: in fewer than 6, or 8, it would cost more than its share; 0: 4 do */
 };
 
-/* The id of the weight; the same name twice gives the same id (tied embeddings) and must have the same shape. It is
- * sensitive where either says so. */
+/* The id of the weight; the same name twice gives the same id (tied embeddings) and must have the same shape. Of two
+ * least_bits the larger holds. */
 int32_t program_weight(struct program *p, const struct weight_spec *spec);
 
 /* A buffer [max_tokens, width]; after program_begin_head, [max_rows, width]. */

@@ -109,7 +109,7 @@ int32_t program_weight(struct program *p, const struct weight_spec *spec)
 		struct weight_spec *known = &p->weights[i].spec;
 		if (strcmp(known->name, spec->name) != 0)
 			continue;
-		known->sensitive |= spec->sensitive;
+		known->least_bits = spec->least_bits > known->least_bits ? spec->least_bits : known->least_bits;
 		CHECK(known->use == spec->use && known->rows == spec->rows && known->cols == spec->cols);
 		return (int32_t)i;
 	}

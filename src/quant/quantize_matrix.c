@@ -48,6 +48,8 @@ static bool quantize_row(const struct job *j, float *x, int64_t row)
 	dtype_convert(DTYPE_F32, x, from->type, (const char *)from->data + row * weight_row_bytes(from), (size_t)from->k);
 	if (at.format == WEIGHT_Q8)
 		return j->by->q8(x, at.k, (int8_t *)(uintptr_t)at.data, (uint16_t *)(uintptr_t)at.scale);
+	if (at.format == WEIGHT_Q6)
+		return j->by->q6(x, at.k, (uint8_t *)(uintptr_t)at.data, (uint16_t *)(uintptr_t)at.scale);
 	return j->by->q4(x, at.k, (uint8_t *)(uintptr_t)at.data, (uint16_t *)(uintptr_t)at.scale,
 			 (uint8_t *)(uintptr_t)at.zero);
 }

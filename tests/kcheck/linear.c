@@ -50,7 +50,8 @@ static void build_quantised(struct kc_case *c)
 	const int64_t *d = c->shape->dim;
 	int64_t groups = (d[K] + d[GROUP] - 1) / d[GROUP];
 	bool q4 = d[FORMAT] == WEIGHT_Q4;
-	struct kc_buf *q = kc_shared(c, "w", DTYPE_U8, d[N], q4 ? (d[K] + 1) / 2 : d[K]);
+	struct weight_matrix m = { .format = (enum weight_format)d[FORMAT], .k = d[K], .group = d[GROUP] };
+	struct kc_buf *q = kc_shared(c, "w", DTYPE_U8, d[N], weight_row_bytes(&m));
 	struct kc_buf *scale = kc_shared(c, "scale", DTYPE_U16, d[N], groups);
 	struct kc_buf *zero = q4 ? kc_shared(c, "zero", DTYPE_U8, d[N], groups) : NULL;
 	struct kc_buf *order = d[ORDER] ? kc_shared(c, "order", DTYPE_I32, 1, d[K]) : NULL;
@@ -350,15 +351,21 @@ static const struct kc_shape shapes[] = {
 	QUANTISED_EDGES(F32, Q8, 32),
 	QUANTISED_EDGES(BF16, Q8, 32),
 	QUANTISED_EDGES(F16, Q8, 32),
+	QUANTISED_EDGES(F32, Q6, 32),
+	QUANTISED_EDGES(BF16, Q6, 32),
+	QUANTISED_EDGES(F16, Q6, 32),
 	QUANTISED_EDGES(BF16, Q4, 32),
 	QUANTISED_EDGES(BF16, Q4, 64),
 	QUANTISED_EDGES(F32, Q4, 128),
 	QUANTISED(1, 1024, 2048, BF16, Q8, 32, .one_class = true),
 	QUANTISED(130, 40, 4096, BF16, Q8, 32, .one_class = true),
+	QUANTISED(1, 1024, 2048, BF16, Q6, 32, .one_class = true),
+	QUANTISED(130, 40, 4096, BF16, Q6, 32, .one_class = true),
 	QUANTISED(130, 40, 4096, BF16, Q4, 32, .one_class = true),
 	QUANTISED(531, 150, 550, BF16, Q8, 32, .one_class = true),
 	QUANTISED(130, 40, 4096, F16, Q4, 128, .one_class = true),
 	QUANTISED(1, 8, 8, BF16, Q8, 64, .unsupported = true),
+	QUANTISED(1, 8, 8, BF16, Q6, 64, .unsupported = true),
 	QUANTISED(1, 8, 8, BF16, Q4, 16, .unsupported = true),
 	QUANTISED(1, 8, 8, I8, Q8, 32, .unsupported = true),
 	QUANTISED(1, 0, 8, BF16, Q4, 32, .unsupported = true),
@@ -376,6 +383,9 @@ static const struct kc_shape shapes[] = {
 	QUANTISED(1, 8192, 2048, BF16, Q8, 32, .bench = true),
 	QUANTISED(8, 8192, 2048, BF16, Q8, 32, .bench = true),
 	QUANTISED(512, 4096, 4096, BF16, Q8, 32, .bench = true),
+	QUANTISED(1, 8192, 2048, BF16, Q6, 32, .bench = true),
+	QUANTISED(8, 8192, 2048, BF16, Q6, 32, .bench = true),
+	QUANTISED(512, 4096, 4096, BF16, Q6, 32, .bench = true),
 	QUANTISED(1, 8192, 2048, BF16, Q4, 32, .bench = true),
 	QUANTISED(8, 8192, 2048, BF16, Q4, 32, .bench = true),
 	QUANTISED(512, 4096, 4096, BF16, Q4, 32, .bench = true),

@@ -28,11 +28,12 @@ def folder(request, verbatim, demo, tmp_path_factory):
 def test_folder(folder, demo):
     to, out, a = folder
     assert a["to"] == to and a["parameters"] == 4132096
-    assert a["bits_per_weight"] == pytest.approx(8.5 if to == "q8" else 5.79, abs=0.01)
-    assert (a["q8"], a["q4"]) == ((43, 0) if to == "q8" else (9, 34))
+    assert a["bits_per_weight"] == pytest.approx(8.5 if to == "q8" else 5.28, abs=0.01)
+    assert (a["q8"], a["q6"], a["q4"]) == ((43, 0, 0) if to == "q8" else (6, 3, 34))
     assert a["bytes"] == (out / "model.safetensors").stat().st_size
     config = json.loads((out / "config.json").read_text())
     assert config["quantization_config"]["quant_method"] == "verbatim"
+    assert config["quantization_config"]["version"] == (1 if to == "q8" else 2)
     assert config["hidden_size"] == 256
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         assert (out / name).read_bytes() == (pathlib.Path(demo) / name).read_bytes()
@@ -47,6 +48,43 @@ def test_same_bits(folder, verbatim, demo):
         assert written["weight_format"] == loaded["weight_format"] == to
         for key in ("ids", "logprobs", "prompt_logprobs"):
             assert written[key] == loaded[key]
+
+
+def tensors(path):
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    return {name: (t, data[start + t["data_offsets"][0]:start + t["data_offsets"][1]])
+            for name, t in header.items() if name != "__metadata__"}
+
+
+def test_written_before(verbatim, demo, tmp_path):
+    """Folders of version 1 have q8 where q6 is now: which form a matrix has, its tensors show."""
+    for to in "q8", "q4":
+        answer(verbatim("quantize", demo, tmp_path / to, "--to", to, "--json"))
+    eight, mixed = (tensors(tmp_path / to / "model.safetensors") for to in ("q8", "q4"))
+    for name in [n.removesuffix(".q6") for n in mixed if n.endswith(".q6")]:
+        del mixed[f"{name}.q6"]
+        mixed.update({f"{name}.{part}": eight[f"{name}.{part}"] for part in ("q8", "scale")})
+    header, at = {}, 0
+    for name, (t, data) in mixed.items():
+        header[name] = {**t, "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path = tmp_path / "q4"
+    (path / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + b"".join(d for _, d in mixed.values()))
+    config = json.loads((path / "config.json").read_text())
+    config["quantization_config"]["version"] = 1
+    (path / "config.json").write_text(json.dumps(config))
+    explained = answer(verbatim("explain", path, "--json"))
+    assert explained["weight_format"] == "q4"
+    shapes = {row["request"]["shape"] for row in explained["layers"] if row["kind"] == "linear"}
+    assert any("q8" in s for s in shapes) and not any("q6" in s for s in shapes), shapes
+    assert answer(verbatim("prove", path, "--cases", "5", "--json"))["differences"] == 0
+    config["quantization_config"]["version"] = 3
+    (path / "config.json").write_text(json.dumps(config))
+    assert "version" in refused(verbatim, "explain", path, status=1)
 
 
 def test_near_the_original(folder, verbatim, demo):

@@ -540,7 +540,7 @@ static const struct refusal refusals[] = {
 	{ "llama", "\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"transform_config\":{\"a\":1}}", VB_EUNSUPPORTED, "\"transform_config\"" },
 	{ "llama", "\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"sparsity_config\":{\"format\":\"sparse-24-bitmask\"}}", VB_EUNSUPPORTED, "\"sparse-24-bitmask\"" },
 	{ "llama", "\"quantization_config\":{\"quant_method\":\"verbatim\"}", VB_EFORMAT, "\"version\"" },
-	{ "llama", "\"quantization_config\":{\"quant_method\":\"verbatim\",\"version\":2}", VB_EUNSUPPORTED, "\"version\"" },
+	{ "llama", "\"quantization_config\":{\"quant_method\":\"verbatim\",\"version\":3}", VB_EUNSUPPORTED, "\"version\"" },
 	{ "llama", "\"quantization_config\":{\"quant_method\":\"verbatim\",\"version\":1,\"to\":\"q2\"}", VB_EUNSUPPORTED, "\"to\": \"q2\"" },
 	{ "llama", "\"eos_token_id\":-1", VB_EFORMAT, "token -1" },
 	{ "llama", "\"eos_token_id\":300", VB_EFORMAT, "token 300, but the vocabulary has ids from 0 to 299" },
@@ -680,6 +680,8 @@ static const struct {
 	{ "\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"sparsity_config\":{},\"transform_config\":{},"
 	  "\"config_groups\":{\"group_0\":{\"weights\":{\"num_bits\":4,\"group_size\":128,\"strategy\":\"group\"}}}",
 	  { .method = QUANT_COMPRESSED, .name = "compressed-tensors", .bits = 4, .group = 128 } },
+	{ "\"quant_method\":\"verbatim\",\"version\":2,\"to\":\"q4\"",
+	  { .method = QUANT_VERBATIM, .name = "verbatim", .bits = 4, .group = 32 } },
 	{ "\"quant_method\":\"verbatim\",\"version\":1,\"to\":\"q4\"",
 	  { .method = QUANT_VERBATIM, .name = "verbatim", .bits = 4, .group = 32 } },
 };

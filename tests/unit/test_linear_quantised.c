@@ -16,13 +16,15 @@
 
 enum { T = 40, N = 33, K = 70 };
 
-static void fill(struct weight_matrix *m, int8_t *q, uint16_t *scale)
+static void fill(struct weight_matrix *m, enum weight_format format, int8_t *q, uint16_t *scale, uint8_t *zero)
 {
-	for (int i = 0; i < N * K; i++)
+	for (int i = 0; i < N * K; i++) /* no byte is -128, which q8 never has */
 		q[i] = (int8_t)(i * 37 % 255 - 127);
 	for (int i = 0; i < N * 3; i++)
 		scale[i] = f32_to_f16(0.01f + 0.001f * (float)(i % 7));
-	*m = (struct weight_matrix){ .format = WEIGHT_Q8, .n = N, .k = K, .group = 32, .data = q, .scale = scale };
+	for (int i = 0; i < N * 3; i++)
+		zero[i] = (uint8_t)(i * 29 % 129);
+	*m = (struct weight_matrix){ .format = format, .n = N, .k = K, .group = 32, .data = q, .scale = scale, .zero = zero };
 }
 
 /* What is put into one value of each token. */
@@ -34,7 +36,7 @@ static float strange(int t)
 
 static void run_row(int row, const struct weight_matrix *m, const float *x, int64_t t, float *y)
 {
-	const struct linear_request r = { .x_type = DTYPE_F32, .n = N, .k = K, .format = WEIGHT_Q8, .group = 32 };
+	const struct linear_request r = { .x_type = DTYPE_F32, .n = N, .k = K, .format = m->format, .group = 32 };
 	const struct linear_kernel *k = linear_kernel(row);
 	size_t packed_bytes = k->pack ? (size_t)k->packed_bytes(&r) : 0, scratch_bytes = k->prepare ? (size_t)k->scratch_bytes(&r, t) : 0;
 	void *packed = mem_pages(packed_bytes), *scratch = mem_pages(scratch_bytes);
@@ -49,17 +51,17 @@ static void run_row(int row, const struct weight_matrix *m, const float *x, int6
 	mem_free_pages(scratch, scratch_bytes);
 }
 
-static void test_strange_numbers(void **state)
+static void check_strange_numbers(enum weight_format format)
 {
-	(void)state;
 	static int8_t q[N * K];
 	static uint16_t scale[N * 3];
+	static uint8_t zero[N * 3];
 	static float x[T * K], y[T * N], alone[N], expected[T * N];
-	const struct linear_request r = { .x_type = DTYPE_F32, .n = N, .k = K, .format = WEIGHT_Q8, .group = 32 };
+	const struct linear_request r = { .x_type = DTYPE_F32, .n = N, .k = K, .format = format, .group = 32 };
 	struct weight_matrix m;
 	struct hw_facts facts;
 	int n_run = 0;
-	fill(&m, q, scale);
+	fill(&m, format, q, scale, zero);
 	/* Every other token is ordinary; of the rest the first group, or all, is strange. */
 	for (int i = 0; i < T * K; i++)
 		x[i] = (float)(i % 19 - 9) / 4;
@@ -89,6 +91,14 @@ static void test_strange_numbers(void **state)
 		n_run++;
 	}
 	assert_true(n_run > 0 || !(facts.isa & ISA_AVX2));
+}
+
+static void test_strange_numbers(void **state)
+{
+	(void)state;
+	check_strange_numbers(WEIGHT_Q8);
+	check_strange_numbers(WEIGHT_Q6);
+	check_strange_numbers(WEIGHT_Q4);
 }
 
 int main(void)

@@ -51,8 +51,12 @@ static void quantise_by(uint32_t isa, struct row *r, enum weight_format format)
 	r->m = (struct weight_matrix){ .format = format, .n = 1, .k = r->k, .group = 32, .data = r->data, .scale = r->scale,
 				       .zero = format == WEIGHT_Q4 ? r->zero : NULL };
 	const struct quantizer *by = quantizer_for(isa);
-	r->good = format == WEIGHT_Q8 ? by->q8(r->x, r->k, (int8_t *)r->data, r->scale) :
-					by->q4(r->x, r->k, r->data, r->scale, r->zero);
+	if (format == WEIGHT_Q8)
+		r->good = by->q8(r->x, r->k, (int8_t *)r->data, r->scale);
+	else if (format == WEIGHT_Q6)
+		r->good = by->q6(r->x, r->k, r->data, r->scale);
+	else
+		r->good = by->q4(r->x, r->k, r->data, r->scale, r->zero);
 	assert_int_equal(r->data[weight_row_bytes(&r->m)], 0xa5);
 	assert_int_equal(r->scale[weight_groups(&r->m)], 0xa5a5);
 	assert_int_equal(r->zero[weight_groups(&r->m)], 0xa5);
@@ -63,7 +67,8 @@ static void quantise(struct row *r, enum weight_format format)
 	quantise_by(0, r, format);
 }
 
-static const enum weight_format formats[] = { WEIGHT_Q8, WEIGHT_Q4 };
+static const enum weight_format formats[] = { WEIGHT_Q8, WEIGHT_Q6, WEIGHT_Q4 };
+enum { N_FORMATS = sizeof formats / sizeof *formats };
 
 /* No weight is off by more than half a step (and what rounding the scale costs at the ends). */
 static void test_errors(void **state)
@@ -71,7 +76,7 @@ static void test_errors(void **state)
 	(void)state;
 	static const int64_t sizes[] = { 1, 2, 7, 31, 32, 33, 64, 95, 1024, 1055, 1100 };
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-		for (int f = 0; f < 2; f++)
+		for (int f = 0; f < N_FORMATS; f++)
 			for (uint64_t seed = 0; seed < 20; seed++) {
 				struct row r;
 				draw(&r, sizes[i], 0.05f, seed);
@@ -83,10 +88,12 @@ static void test_errors(void **state)
 						low = fminf(low, r.x[k]);
 						high = fmaxf(high, r.x[k]);
 					}
-					float step = f == 0 ? fmaxf(-low, high) / 127 : (high - low) / 15;
-					/* Steps of 8 bits may be 127/120 of the plain ones; of 4 bits the ends may be cut, for
-					 * the sake of the others. */
-					float most = f == 0 ? 0.54f : 1.6f;
+					float largest = fmaxf(-low, high);
+					float steps[] = { largest / 127, largest / 31, (high - low) / 15 };
+					/* Steps of 8 bits may be 127/120 of the plain ones; of 6 and 4 bits the ends may be cut,
+					 * for the sake of the others. */
+					static const float mosts[] = { 0.54f, 1.2f, 1.6f };
+					float step = steps[f], most = mosts[f];
 					for (int64_t k = 32 * g; k < 32 * g + 32 && k < r.k; k++)
 						if (fabsf(weight_value(&r.m, 0, k) - r.x[k]) > most * step)
 							fail_msg("%s, %lld columns, seed %llu: column %lld: %g became %g, a step is %g",
@@ -107,38 +114,57 @@ static double squares_of(const struct row *r)
 	return all;
 }
 
-/* Of 8 bits: what the plain scale leaves, as one would write it down. */
-static double plain_q8(const struct row *r)
+/* Of 8 and 6 bits: what the plain scale leaves, as one would write it down. */
+static double plain_squares(const struct row *r, double high)
 {
 	double all = 0, most = 0;
 	for (int64_t k = 0; k < r->k; k++)
 		most = fmax(most, fabs((double)r->x[k]));
-	double scale = (double)f16_to_f32(f32_to_f16((float)(most / 127)));
+	double scale = (double)f16_to_f32(f32_to_f16((float)(most / high)));
 	for (int64_t k = 0; k < r->k; k++) {
-		double d = fmin(fmax(rint((double)r->x[k] / scale), -127), 127) * scale - (double)r->x[k];
+		double d = fmin(fmax(rint((double)r->x[k] / scale), -high), high) * scale - (double)r->x[k];
 		all += d * d;
 	}
 	return all;
 }
 
-/* One group at a time: never above the plain scale, by far below it in all, and no weight cut off. */
-static void test_search_q8(void **state)
+/* One group at a time: never above the plain scale, and by far below it in all. Of 8 bits no weight is cut off. */
+static void search_scales(enum weight_format format, double high, double left)
 {
-	(void)state;
 	double searched = 0, plain = 0;
 	for (uint64_t seed = 0; seed < 400; seed++) {
 		struct row r;
 		draw(&r, seed % 4 == 0 ? 19 : 32, seed % 3 == 0 ? 3e4f : 0.05f, seed);
-		quantise(&r, WEIGHT_Q8);
-		double found = squares_of(&r), simple = plain_q8(&r), size = 0;
+		quantise(&r, format);
+		double found = squares_of(&r), simple = plain_squares(&r, high), size = 0;
 		assert_true(found <= simple * 1.00001);
 		for (int64_t k = 0; k < r.k; k++)
 			size = fmax(size, fabs((double)r.x[k]));
-		assert_true(size <= 127.5 * (double)f16_to_f32(r.scale[0]));
+		assert_true(format == WEIGHT_Q6 || size <= 127.5 * (double)f16_to_f32(r.scale[0]));
 		searched += found / (size * size);
 		plain += simple / (size * size);
 	}
-	assert_true(searched < 0.82 * plain);
+	assert_true(searched < left * plain);
+}
+
+static void test_search_scales(void **state)
+{
+	(void)state;
+	search_scales(WEIGHT_Q8, 127, 0.82);
+	search_scales(WEIGHT_Q6, 31, 0.87);
+}
+
+/* Four weights in three bytes, from the low bits up, and nothing behind the row's end. */
+static void test_bytes_q6(void **state)
+{
+	(void)state;
+	static const float x[] = { 31, -32, 5, -1, 0, 17 };
+	struct row r = { .k = 6 };
+	memcpy(r.x, x, sizeof x);
+	quantise(&r, WEIGHT_Q6);
+	assert_int_equal(f16_to_f32(r.scale[0]), 1);
+	static const uint8_t want[] = { 63 | (0 & 3) << 6, 0 | (37 & 15) << 4, 37 >> 4 | 31 << 2, 32 | (49 & 3) << 6, 49 >> 2, 0 };
+	assert_memory_equal(r.data, want, sizeof want);
 }
 
 /* The weighted squared error that the search is for: never above that of the plain choice, and below it by far in all. */
@@ -198,7 +224,7 @@ static void test_search(void **state)
 static void test_zeros(void **state)
 {
 	(void)state;
-	for (int f = 0; f < 2; f++) {
+	for (int f = 0; f < N_FORMATS; f++) {
 		struct row r = { .k = 70 };
 		quantise(&r, formats[f]);
 		assert_true(r.good);
@@ -210,9 +236,11 @@ static void test_zeros(void **state)
 		draw(&r, 64, 1, 3);
 		for (int64_t k = 0; k < 64; k += 5)
 			r.x[k] = -0.0f;
-		quantise(&r, WEIGHT_Q8);
-		for (int64_t k = 0; k < 64; k += 5)
-			assert_true(weight_value(&r.m, 0, k) == 0);
+		for (int i = 0; i < 2; i++) { /* q4's zero is a multiple of an eighth */
+			quantise(&r, formats[i]);
+			for (int64_t k = 0; k < 64; k += 5)
+				assert_true(weight_value(&r.m, 0, k) == 0);
+		}
 	}
 }
 
@@ -231,9 +259,11 @@ static void test_constants(void **state)
 		if (fabsf(values[i]) <= 65504 && fabsf(values[i]) > 1e-6f)
 			for (int64_t k = 0; k < r.k; k++)
 				assert_true(weight_value(&r.m, 0, k) == values[i]);
-		quantise(&r, WEIGHT_Q8);
-		for (int64_t k = 0; k < r.k; k++)
-			assert_true(fabsf(weight_value(&r.m, 0, k) - values[i]) <= fabsf(values[i]) * 0.005f + 6e-8f);
+		for (int j = 0; j < 2; j++) {
+			quantise(&r, formats[j]);
+			for (int64_t k = 0; k < r.k; k++)
+				assert_true(fabsf(weight_value(&r.m, 0, k) - values[i]) <= fabsf(values[i]) * 0.005f + 6e-8f);
+		}
 	}
 	/* Far from zero and narrow, or all of one sign: still no worse than a fifteenth of the range with 0. */
 	struct row r = { .k = 32 };
@@ -252,7 +282,7 @@ static void test_constants(void **state)
 static void test_smallest(void **state)
 {
 	(void)state;
-	for (int f = 0; f < 2; f++) {
+	for (int f = 0; f < N_FORMATS; f++) {
 		struct row r = { .k = 32 };
 		for (int64_t k = 0; k < 32; k++)
 			r.x[k] = k % 2 ? FLT_MIN : FLT_TRUE_MIN;
@@ -269,7 +299,7 @@ static void test_refused(void **state)
 	static const float bad[] = { INFINITY, -INFINITY, NAN, 1e7f, -FLT_MAX };
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		for (int64_t at = 0; at < 100; at += 33)
-			for (int f = 0; f < 2; f++) {
+			for (int f = 0; f < N_FORMATS; f++) {
 				struct row r;
 				draw(&r, 100, 1, 1);
 				r.x[at] = bad[i];
@@ -283,7 +313,7 @@ static void test_groups_apart(void **state)
 {
 	(void)state;
 	struct row whole, part;
-	for (int f = 0; f < 2; f++) {
+	for (int f = 0; f < N_FORMATS; f++) {
 		draw(&whole, 1088, 0.1f, 9);
 		for (int64_t k = 64; k < 96; k++)
 			whole.x[k] = 0.3f;
@@ -309,7 +339,7 @@ static void test_instruction_sets(void **state)
 	static const float sizes[] = { 0.05f, 1e-5f, 3e-7f, 1e-38f, 4e5f, 1 };
 	for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
 		for (uint64_t seed = 0; seed < 60; seed++)
-			for (int f = 0; f < 2; f++) {
+			for (int f = 0; f < N_FORMATS; f++) {
 				static struct row a, b;
 				draw(&a, 1 + (int64_t)(seed * 373) % K_MAX, sizes[s], seed);
 				for (int64_t k = 0; seed % 5 == 0 && k < a.k; k++)
@@ -338,7 +368,7 @@ static void test_matrix(void **state)
 		dtype_convert(DTYPE_BF16, dense + i * COLS, DTYPE_F32, r.x, COLS);
 	}
 	const struct weight_matrix from = { .type = DTYPE_BF16, .n = ROWS, .k = COLS, .data = dense };
-	for (int f = 0; f < 2; f++) {
+	for (int f = 0; f < N_FORMATS; f++) {
 		uint64_t bytes = quantize_bytes(formats[f], ROWS, COLS);
 		char *first = mem_pages(bytes), *other = mem_pages(bytes);
 		for (int n = 1; n <= 5; n++) {
@@ -372,7 +402,7 @@ int main(void)
 		cmocka_unit_test(test_errors),       cmocka_unit_test(test_search),  cmocka_unit_test(test_zeros),
 		cmocka_unit_test(test_constants),    cmocka_unit_test(test_smallest), cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_groups_apart), cmocka_unit_test(test_matrix),
-		cmocka_unit_test(test_search_q8),    cmocka_unit_test(test_instruction_sets),
+		cmocka_unit_test(test_search_scales), cmocka_unit_test(test_instruction_sets), cmocka_unit_test(test_bytes_q6),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

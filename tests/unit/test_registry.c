@@ -192,9 +192,9 @@ static void picks_of_linear(struct buf *b, const char *level, uint32_t isa)
 			snprintf(text, sizeof text, "linear %s x %s", dtype_name(types[x]), dtype_name(types[w]));
 			line(b, level, text, &p);
 		}
-		for (int q4 = 0; q4 < 2; q4++) {
-			struct linear_request r = { .x_type = types[x], .n = 4096, .k = 4096,
-						    .format = q4 ? WEIGHT_Q4 : WEIGHT_Q8, .group = q4 ? 128 : 32 };
+		for (enum weight_format f = WEIGHT_Q8; f <= WEIGHT_Q4; f++) {
+			struct linear_request r = { .x_type = types[x], .n = 4096, .k = 4096, .format = f,
+						    .group = f == WEIGHT_Q4 ? 128 : 32 };
 			(void)linear_pick(isa, &r, NULL, &p);
 			snprintf(text, sizeof text, "linear %s x %s", dtype_name(types[x]), weight_format_name(r.format));
 			line(b, level, text, &p);
