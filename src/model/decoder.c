@@ -45,8 +45,8 @@ static int32_t matrix(const struct builder *b, int layer, const char *name, int6
 	return matrix_of(b, layer, name, rows, cols, 0);
 }
 
-/* Under q4. Values are few weights and cost most: of what 6 bits in place of 8 would cost for all that have more than 4, they are
- * a third of a small model's and more than half of another's (docs/QUANTIZATION.md). */
+/* Under q4. Values are few weights and cost most: a third to a half of what 6 bits in place of 8 cost for all of these
+ * (docs/QUANTIZATION.md). */
 #define VALUE_BITS 8
 #define HEAD_BITS 6
 

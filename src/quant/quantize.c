@@ -11,7 +11,7 @@
  * the last step 19 %; 16 candidates 21 %).
  *
  * Q6: the same search. Of 6 bits it pays to cut the largest a little off for the sake of the others, and -32 is there to be used: of
- * plain rounding's squared error 14 % goes, 12 % where nothing is cut off (demo model's head and down projections). Weighted as
+ * plain rounding's squared error 15 % goes, 10 % where nothing is cut off (demo model's head and down projections). Weighted as
  * q4's candidates are, it comes to the same divergence.
  *
  * Q4: a candidate begins with a step of (max - min) / (15 + d) for some d, which gives every weight its q. For those q's
