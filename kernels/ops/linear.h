@@ -50,7 +50,7 @@ struct linear_kernel {
 	linear_refuse_fn *refuse;
 	/* Rows of a panel: slices that begin at multiples of it cost least. Any slice is right. */
 	int64_t panel;
-	/* Rows that slices of many tokens should have at least where there are so many; 0: a panel's. */
+	/* Rows that slices of many tokens should have where there are many times as many; 0: a panel's. */
 	int64_t slice;
 	/* Weights in the kernel's own layout: packed_bytes in all, aligned to 64; panels [begin, end) of rows, written side by side
 	 * by as many threads as like. NULL: the canonical matrix is read. */

@@ -193,8 +193,9 @@ struct linear_queue {
 #define PIECES 16
 #define FEW_TOKENS 7
 #define MANY_PIECES 128
-/* From here on a piece is a kernel's slice at least. */
+/* From here on a piece is a kernel's slice at least, or a half or less of it where a share has not so many. */
 #define MANY_TOKENS 32
+#define SLICES 4
 
 struct linear_call {
 	const struct program *p;
@@ -228,9 +229,10 @@ static struct linear_args args_of(const struct linear_call *c, int i)
 static void run_pieces(const struct linear_call *c, const struct share *whole, struct linear_queue *q)
 {
 	int64_t rows = whole->end - whole->begin, pieces = c->t <= FEW_TOKENS ? PIECES : MANY_PIECES;
-	int64_t piece = (rows + pieces - 1) / pieces;
-	if (c->t >= MANY_TOKENS && piece < c->op->u.linear.state[0].kernel->slice)
-		piece = c->op->u.linear.state[0].kernel->slice;
+	int64_t piece = (rows + pieces - 1) / pieces, slice = c->t >= MANY_TOKENS ? c->op->u.linear.state[0].kernel->slice : 0;
+	while (slice * SLICES > rows)
+		slice /= 2;
+	piece = piece < slice ? slice : piece;
 	piece = (piece + whole->grain - 1) / whole->grain * whole->grain;
 	for (;;) {
 		int64_t lo, hi, at = piece * atomic_fetch_add_explicit(&q->taken, 1, memory_order_relaxed);
