@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "ops/kernels.h"
 #include "ops/limits_measure.h"
+#include "ops/linear_rows.h"
 
 #include <string.h>
 
@@ -90,15 +91,20 @@ struct linear_bench {
 	char *canonical, *packed, *scratch; /* packed: n_copies matrices, one after another, or NULL */
 	size_t canonical_bytes, packed_bytes, scratch_bytes;
 	int64_t n_copies, next, matrix_bytes;
+	struct linear_rows rows;
 };
 
-/* As a program runs it: a worker takes a run of outputs. */
+static void run_rows(const void *context, int64_t begin, int64_t end)
+{
+	const struct linear_bench *l = context;
+	l->kernel->run(&l->args, begin, end);
+}
+
+/* As a program runs it. */
 static void run_linear(void *context, int index, int n_workers)
 {
 	const struct linear_bench *l = context;
-	int64_t begin, end;
-	team_share(l->args.n, l->kernel->panel, index, n_workers, &begin, &end);
-	l->kernel->run(&l->args, begin, end);
+	linear_rows_run(&l->rows, index, n_workers, run_rows, l);
 }
 
 static void prepare_linear(void *context, int index, int n_workers)
@@ -128,7 +134,7 @@ static void pack_linear(void *context, int index, int n_workers)
 {
 	const struct linear_bench *l = context;
 	int64_t begin, end, panel = l->kernel->panel;
-	team_share(l->args.n, panel, index, n_workers, &begin, &end);
+	linear_rows_share(&l->rows, index, n_workers, &begin, &end);
 	for (int64_t i = 0; i < l->n_copies; i++)
 		l->kernel->pack(&l->matrix, l->packed + i * l->matrix_bytes, (begin + panel - 1) / panel, (end + panel - 1) / panel);
 }
@@ -143,6 +149,7 @@ static void run_next(struct team *team, struct linear_bench *l)
 	l->next = (l->next + 1) % l->n_copies;
 	if (l->kernel->prepare)
 		team_run(l->args.t <= LINEAR_PREPARE_GRAIN ? NULL : team, prepare_linear, l);
+	linear_rows_begin(&l->rows, team_size(team));
 	team_run(team, run_linear, l);
 }
 
@@ -239,6 +246,9 @@ static int bench_linear(struct bench *b, struct linear_bench *l, int repeat, cha
 	TRY(linear_pick(b->setup.isa, &l->request, NULL, &pick));
 	l->kernel = linear_kernel(pick.row);
 	TRY(size_linear(b, l));
+	size_t queues_bytes = (size_t)team_size(b->team) * sizeof *l->rows.queues;
+	l->rows = (struct linear_rows){ .n = a->n, .panel = l->kernel->panel, .slice = l->kernel->slice, .t = a->t,
+					.queues = mem_pages(queues_bytes) };
 	size_t x_bytes = (size_t)(a->t * a->k) * dtype_bytes(a->x_type), y_bytes = (size_t)(a->t * a->n) * sizeof(float);
 	l->canonical = mem_pages(l->canonical_bytes);
 	l->packed = l->packed_bytes ? mem_pages(l->packed_bytes) : NULL;
@@ -248,7 +258,7 @@ static int bench_linear(struct bench *b, struct linear_bench *l, int repeat, cha
 	double *seconds = mem_calloc((size_t)repeat, sizeof *seconds), *bytes_s = mem_calloc((size_t)repeat, sizeof *bytes_s);
 	const struct limits_setup on = { .team = b->team, .isa = b->setup.isa, .memory = b->setup.facts.memory };
 	struct limits_reader *reader = NULL;
-	int rc = l->canonical && (l->packed || !l->packed_bytes) && l->scratch && x && y && seconds && bytes_s ? VB_OK : VB_ENOMEM;
+	int rc = l->rows.queues && l->canonical && (l->packed || !l->packed_bytes) && l->scratch && x && y && seconds && bytes_s ? VB_OK : VB_ENOMEM;
 	if (rc == VB_OK)
 		rc = limits_reader_create(&on, &reader);
 	if (rc == VB_OK) {
@@ -274,6 +284,7 @@ static int bench_linear(struct bench *b, struct linear_bench *l, int repeat, cha
 	mem_free_pages(l->scratch, l->scratch_bytes);
 	mem_free_pages(l->packed, l->packed_bytes);
 	mem_free_pages(l->canonical, l->canonical_bytes);
+	mem_free_pages(l->rows.queues, queues_bytes);
 	return rc;
 }
 

@@ -3,9 +3,9 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "linear_rows.h"
 #include "program_internal.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 
 /* Below so many elements, of activations or of weights, waking the team costs more than it saves. */
@@ -97,26 +97,22 @@ uint64_t program_linear_scratch(const struct program *p)
 
 /* ---- Sharing rows ---- */
 
-/* What a worker does of an operation: rows of all parts, one after another, are shared as if they were one matrix. */
+/* Rows of all parts, one after another, are shared as if they were one matrix. */
+static struct linear_rows rows_of(const struct op *op, int64_t t, struct linear_queue *queues)
+{
+	struct linear_rows r = { .n = op->u.linear.n_rows, .slice = op->u.linear.state[0].kernel->slice, .t = t, .queues = queues };
+	for (int i = 0; i < op->u.linear.op.n_parts; i++)
+		if (op->u.linear.state[i].kernel->panel > r.panel)
+			r.panel = op->u.linear.state[i].kernel->panel;
+	return r;
+}
+
+/* Some of an operation's rows, part by part. */
 struct share {
 	const struct op *op;
-	int64_t begin, end, first, grain;
+	int64_t begin, end, first;
 	int part;
 };
-
-static struct share share_of(const struct op *op, int index, int n_workers)
-{
-	int64_t grain = 16;
-	for (int i = 0; i < op->u.linear.op.n_parts; i++)
-		if (op->u.linear.state[i].kernel->panel > grain)
-			grain = op->u.linear.state[i].kernel->panel;
-	/* Few rows are shared by 16, which fill a cache line of results: two workers never write to one. */
-	if (op->u.linear.n_rows < grain * n_workers)
-		grain = 16;
-	struct share s = { .op = op, .part = -1, .grain = grain };
-	team_share(op->u.linear.n_rows, grain, index, n_workers, &s.begin, &s.end);
-	return s;
-}
 
 /* The next part that has rows [*lo, *hi) of the share; false: no more. */
 static bool next_part(struct share *s, int64_t *lo, int64_t *hi)
@@ -139,8 +135,10 @@ static bool next_part(struct share *s, int64_t *lo, int64_t *hi)
 static void pack_share(void *context, int index, int n_workers)
 {
 	const struct op *op = context;
-	struct share s = share_of(op, index, n_workers);
+	struct linear_rows rows = rows_of(op, 0, NULL);
+	struct share s = { .op = op, .part = -1 };
 	int64_t lo, hi;
+	linear_rows_share(&rows, index, n_workers, &s.begin, &s.end);
 	while (next_part(&s, &lo, &hi)) {
 		const struct linear_state *state = &op->u.linear.state[s.part];
 		const struct linear_kernel *k = state->kernel;
@@ -182,25 +180,11 @@ static void free_packed(struct op *op)
 
 /* ---- Running ---- */
 
-/* How far a worker's share has been taken, in pieces: by the worker itself, and at the end by others that have nothing left of their own.
- * A CPU that is slowed down, by a neighbour or by its clock, then costs what it does less and no more. Who computes a row
- * changes no bit of it. */
-struct linear_queue {
-	_Alignas(64) _Atomic int64_t taken;
-};
-/* Pieces of a share, small enough that the last ones end together: of few tokens, for which a worker alone reads as fast as all, and
- * of more, which wait for nothing but products. */
-#define PIECES 16
-#define FEW_TOKENS 7
-#define MANY_PIECES 128
-/* From here on a piece is a kernel's slice at least, or a half or less of it where a share has not so many. */
-#define MANY_TOKENS 32
-#define SLICES 4
-
 struct linear_call {
 	const struct program *p;
 	const struct op *op;
 	int64_t t;
+	struct linear_rows rows;
 };
 
 static void *at(const struct program *p, struct slice s)
@@ -225,38 +209,21 @@ static struct linear_args args_of(const struct linear_call *c, int i)
 	};
 }
 
-/* Takes pieces of a share until none is left. */
-static void run_pieces(const struct linear_call *c, const struct share *whole, struct linear_queue *q)
+static void run_rows(const void *context, int64_t begin, int64_t end)
 {
-	int64_t rows = whole->end - whole->begin, pieces = c->t <= FEW_TOKENS ? PIECES : MANY_PIECES;
-	int64_t piece = (rows + pieces - 1) / pieces, slice = c->t >= MANY_TOKENS ? c->op->u.linear.state[0].kernel->slice : 0;
-	while (slice * SLICES > rows)
-		slice /= 2;
-	piece = piece < slice ? slice : piece;
-	piece = (piece + whole->grain - 1) / whole->grain * whole->grain;
-	for (;;) {
-		int64_t lo, hi, at = piece * atomic_fetch_add_explicit(&q->taken, 1, memory_order_relaxed);
-		if (at >= rows)
-			return;
-		struct share s = *whole;
-		s.begin += at;
-		s.end = s.end - s.begin < piece ? s.end : s.begin + piece;
-		while (next_part(&s, &lo, &hi)) {
-			struct linear_args a = args_of(c, s.part);
-			c->op->u.linear.state[s.part].kernel->run(&a, lo, hi);
-		}
+	const struct linear_call *c = context;
+	struct share s = { .op = c->op, .begin = begin, .end = end, .part = -1 };
+	int64_t lo, hi;
+	while (next_part(&s, &lo, &hi)) {
+		struct linear_args a = args_of(c, s.part);
+		c->op->u.linear.state[s.part].kernel->run(&a, lo, hi);
 	}
 }
 
 static void run_share(void *context, int index, int n_workers)
 {
 	const struct linear_call *c = context;
-	for (int i = 0; i < n_workers; i++) {
-		int whose = (index + i) % n_workers;
-		struct share s = share_of(c->op, whose, n_workers);
-		if (s.begin < s.end)
-			run_pieces(c, &s, &c->p->queues[whose]);
-	}
+	linear_rows_run(&c->rows, index, n_workers, run_rows, c);
 }
 
 static void prepare_share(void *context, int index, int n_workers)
@@ -291,14 +258,13 @@ void program_linear_destroy(struct program *p)
 
 void program_linear_run(struct program *p, struct team *team, const struct op *op, int64_t t)
 {
-	struct linear_call c = { p, op, t };
+	struct linear_call c = { p, op, t, rows_of(op, t, p->queues) };
 	bool prepares = false;
 	for (int i = 0; i < op->u.linear.op.n_parts; i++)
 		prepares |= op->u.linear.state[i].prepares;
 	if (prepares)
 		team_run(t * op->u.linear.op.k <= INLINE_ELEMENTS ? NULL : team, prepare_share, &c);
 	CHECK(team_size(team) <= p->config.n_threads);
-	for (int i = 0; i < team_size(team); i++)
-		atomic_store_explicit(&p->queues[i].taken, 0, memory_order_relaxed);
+	linear_rows_begin(&c.rows, team_size(team));
 	team_run(op->u.linear.n_rows * op->u.linear.op.k < INLINE_ELEMENTS ? NULL : team, run_share, &c);
 }
