@@ -113,6 +113,7 @@ static inline void linear_walk(const struct linear_form *f, const struct linear_
 {
 	const int64_t steps = linear_steps(f, a->k), blocks = linear_blocks(f, a->t), chunk = LINEAR_CHUNK / f->k_per_step;
 	const int64_t part = LINEAR_PART_BYTES / f->step_bytes / chunk * chunk;
+	const int64_t alone = a->t > LINEAR_FEW ? LINEAR_AHEAD : LINEAR_AHEAD_FEW;
 	struct linear_tile t = { .chunk = chunk, .y_stride = a->y_stride };
 	if (a->t == 0)
 		return;
@@ -132,7 +133,7 @@ static inline void linear_walk(const struct linear_form *f, const struct linear_
 				/* Several blocks: the last ones ask for what follows the part, a line a step. */
 				int64_t asks = blocks == 1 ? 1 : f->step_bytes > 64 ? f->step_bytes / 64 : 1, nth = i - blocks + asks;
 				t.fetch = nth < 0 ? 0 : f->step_bytes / (int)asks;
-				t.ahead = blocks == 1 ? t.w + (a->t > LINEAR_FEW ? LINEAR_AHEAD : LINEAR_AHEAD_FEW) : t.w + t.steps * (f->step_bytes + nth * t.fetch);
+				t.ahead = t.w + (blocks == 1 ? alone : t.steps * (f->step_bytes + nth * t.fetch));
 				tile(&t);
 			}
 		}

@@ -258,7 +258,8 @@ static int bench_linear(struct bench *b, struct linear_bench *l, int repeat, cha
 	double *seconds = mem_calloc((size_t)repeat, sizeof *seconds), *bytes_s = mem_calloc((size_t)repeat, sizeof *bytes_s);
 	const struct limits_setup on = { .team = b->team, .isa = b->setup.isa, .memory = b->setup.facts.memory };
 	struct limits_reader *reader = NULL;
-	int rc = l->rows.queues && l->canonical && (l->packed || !l->packed_bytes) && l->scratch && x && y && seconds && bytes_s ? VB_OK : VB_ENOMEM;
+	bool all = l->rows.queues && l->canonical && (l->packed || !l->packed_bytes) && l->scratch && x && y && seconds && bytes_s;
+	int rc = all ? VB_OK : VB_ENOMEM;
 	if (rc == VB_OK)
 		rc = limits_reader_create(&on, &reader);
 	if (rc == VB_OK) {
