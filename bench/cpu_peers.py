@@ -19,10 +19,12 @@ import argparse
 import json
 import pathlib
 import shlex
+import shutil
 import statistics
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 OURS = {"bf16": [], "q8_0": ["--quantize", "q8"], "q4_k_m": ["--quantize", "q4"]}
@@ -132,7 +134,9 @@ def peer_models(args):
 # ---- Running and reading ----
 
 def run(args, command, also_errors=False):
-    result = subprocess.run(shlex.split(args.prefix) + [str(c) for c in command], capture_output=True, text=True)
+    command = shlex.split(args.prefix) + [str(c) for c in command]
+    with tempfile.TemporaryDirectory() as folder:  # a peer leaves a log where it runs
+        result = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     if result.returncode:
         sys.exit(f"{' '.join(str(c) for c in command)}: exit {result.returncode}: {result.stderr.strip()[-400:]}")
     return result.stdout + (result.stderr if also_errors else "")
@@ -233,13 +237,20 @@ def compare_linear(args, m, n, k):
     return row
 
 
+def program(name):
+    path = shutil.which(name)
+    if not path:
+        raise argparse.ArgumentTypeError(f"no such program: {name}")
+    return str(pathlib.Path(path).absolute())
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("checkpoint", type=pathlib.Path)
-    p.add_argument("--program", default="build/verbatim")
-    p.add_argument("--peer", help="llama-bench")
-    p.add_argument("--peer-batched", help="llama-batched-bench")
-    p.add_argument("--peer-quantize", help="llama-quantize")
+    p.add_argument("checkpoint", type=lambda s: pathlib.Path(s).absolute())
+    p.add_argument("--program", type=program, default="build/verbatim")
+    p.add_argument("--peer", type=program, help="llama-bench")
+    p.add_argument("--peer-batched", type=program, help="llama-batched-bench")
+    p.add_argument("--peer-quantize", type=program, help="llama-quantize")
     p.add_argument("--peer-options", type=shlex.split, default=[], help="more of the peer's options")
     p.add_argument("--peer-batched-options", type=shlex.split, default=[])
     p.add_argument("--types", type=lambda s: s.split(","), default=["bf16", "q8_0", "q4_k_m"])

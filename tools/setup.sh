@@ -25,6 +25,8 @@ if command -v pkg-config >/dev/null 2>&1; then
 else
 	missing="$missing pkg-config libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libcmocka-dev"
 fi
+# Other CPUs are emulated: a kernel must not use what it does not declare.
+[ "$what" != test ] || need_command qemu-x86_64 qemu-user
 # Test-only Python packages live in .venv; the copy of requirements.txt in it says what it holds.
 make_venv=
 if [ "$what" = test ] && [ "$python" = .venv/bin/python ] &&
