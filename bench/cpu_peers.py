@@ -123,8 +123,7 @@ def peer_models(args):
             source = args.checkpoint / "peer-bf16.gguf"
             if not source.exists():
                 write_gguf(args.checkpoint, source, False)
-            subprocess.run([args.peer_quantize, str(source), str(path), "Q4_K_M"], check=True, stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL)
+            run(args, [args.peer_quantize, source, path, "Q4_K_M"])
         elif not path.exists():
             write_gguf(args.checkpoint, path, kind == "q8_0")
         models[kind] = path
@@ -134,7 +133,7 @@ def peer_models(args):
 # ---- Running and reading ----
 
 def run(args, command, also_errors=False):
-    command = shlex.split(args.prefix) + [str(c) for c in command]
+    command = args.prefix + [str(c) for c in command]
     with tempfile.TemporaryDirectory() as folder:  # a peer leaves a log where it runs
         result = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     if result.returncode:
@@ -244,6 +243,11 @@ def program(name):
     return str(pathlib.Path(path).absolute())
 
 
+def prefix(text):
+    words = shlex.split(text)
+    return [program(words[0])] + words[1:] if words else []
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("checkpoint", type=lambda s: pathlib.Path(s).absolute())
@@ -260,7 +264,7 @@ def main():
     p.add_argument("--decode", type=int, default=32)
     p.add_argument("--depth", type=int, default=4096, help="0: not measured")
     p.add_argument("--batch", type=lambda s: [int(n) for n in s.split(",") if n], default=[4, 16])
-    p.add_argument("--prefix", default="", help="a command before each measured one, such as taskset -c 0,1")
+    p.add_argument("--prefix", type=prefix, default="", help="a command before each measured one, such as taskset -c 0,1")
     p.add_argument("--linears", action="store_true")
     p.add_argument("--out", type=pathlib.Path)
     args = p.parse_args()
