@@ -1,9 +1,9 @@
 /* divergence.c - how far one form of a model is from another: the mean Kullback-Leibler divergence of the next token's
  * distribution, in nats, over given text.
  *
- *     divergence [--dtype bf16|f16|f32] [--quantize none|q8|q4] REFERENCE MODEL IDS
+ *     divergence [--dtype bf16|f16|f32] [--quantize none|q8|q4] [--kv-dtype auto|f32|bf16|f16|int8] REFERENCE MODEL IDS
  *
- * REFERENCE is computed as it is stored, MODEL with --quantize; both in the compute type. IDS is a file with one JSON array of
+ * REFERENCE is computed as it is stored, MODEL with --quantize and --kv-dtype; both in the compute type. IDS is a file with one JSON array of
  * token ids a line, each a text of its own. Prints one JSON object.
  */
 #include "base/json.h"
@@ -43,12 +43,18 @@ static void form_close(struct form *f)
 	model_config_destroy(&f->config);
 }
 
-static int form_open(struct form *f, const char *dir, enum weights_to to, enum dtype compute, const struct hw_facts *facts,
-		     struct team *team)
+/* What a form is computed with. */
+struct how {
+	enum dtype compute;
+	enum weights_to to;
+	enum kv_type kv;
+};
+
+static int form_open(struct form *f, const char *dir, struct how how, const struct hw_facts *facts, struct team *team)
 {
 	TRY(model_config_read(&f->config, dir));
-	TRY(weights_create(&f->weights, &(struct weights_wish){ .dir = dir, .config = f->config, .to = to, .compute = compute }));
-	struct program_config pc = { .compute = compute, .isa = facts->isa, .n_threads = team_size(team), .max_tokens = MOST_TOKENS,
+	TRY(weights_create(&f->weights, &(struct weights_wish){ .dir = dir, .config = f->config, .to = how.to, .compute = how.compute }));
+	struct program_config pc = { .compute = how.compute, .kv = how.kv, .isa = facts->isa, .n_threads = team_size(team), .max_tokens = MOST_TOKENS,
 				     .max_seqs = 1, .max_rows = ROWS, .context = MOST_TOKENS, .page_size = PAGE };
 	TRY(program_create(&f->program, &pc));
 	TRY(model_build(f->program, f->config));
@@ -175,7 +181,7 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static int measure(const char *const *path, enum weights_to to, enum dtype compute)
+static int measure(const char *const *path, struct how how, const char *kv)
 {
 	struct form a = { 0 }, b = { 0 };
 	struct sums s = { 0 };
@@ -184,16 +190,16 @@ static int measure(const char *const *path, enum weights_to to, enum dtype compu
 	int rc;
 	TRY_TO(out, hw_facts_probe(&facts));
 	TRY_TO(out, team_create(&team, facts.n_threads));
-	TRY_TO(out, form_open(&a, path[0], WEIGHTS_AS_STORED, compute, &facts, team));
-	TRY_TO(out, form_open(&b, path[1], to, compute, &facts, team));
+	TRY_TO(out, form_open(&a, path[0], (struct how){ .compute = how.compute, .to = WEIGHTS_AS_STORED }, &facts, team));
+	TRY_TO(out, form_open(&b, path[1], how, &facts, team));
 	TRY_TO(out, compare_file(&s, &a, &b, team, path[2]));
 	if (s.tokens == 0)
 		FAIL_TO(out, VB_EINVAL, "no tokens: %s", path[2]);
 	qsort(s.each, (size_t)s.tokens, sizeof *s.each, by_value);
 	char words[64];
 	weights_words(b.weights, words);
-	printf("{\"weights\": \"%s\", \"dtype\": \"%s\", \"tokens\": %lld, \"mean_kl_nats\": %.4g, \"median\": %.4g, \"p99\": %.4g, "
-	       "\"max\": %.4g, \"same_first\": %.5f}\n", words, dtype_name(compute), s.tokens, s.divergence / (double)s.tokens,
+	printf("{\"weights\": \"%s\", \"dtype\": \"%s\", \"kv_dtype\": \"%s\", \"tokens\": %lld, \"mean_kl_nats\": %.4g, "
+	       "\"median\": %.4g, \"p99\": %.4g, \"max\": %.4g, \"same_first\": %.5f}\n", words, dtype_name(how.compute), kv, s.tokens, s.divergence / (double)s.tokens,
 	       s.each[s.tokens / 2], s.each[s.tokens * 99 / 100], s.most, (double)s.same_first / (double)s.tokens);
 out:
 	form_close(&a);
@@ -203,26 +209,41 @@ out:
 	return rc;
 }
 
+/* An option's words, and which of them was asked for. */
+struct option {
+	const char *name, *const *words;
+	int which;
+};
+
+static int usage(void)
+{
+	fprintf(stderr, "usage: divergence [--dtype bf16|f16|f32] [--quantize none|q8|q4] [--kv-dtype auto|f32|bf16|f16|int8] "
+			"REFERENCE MODEL IDS\n");
+	return 2;
+}
+
 int main(int argc, char **argv)
 {
-	static const char *const types[] = { "bf16", "f16", "f32" }, *const formats[] = { "none", "q8", "q4" };
+	static const char *const types[] = { "bf16", "f16", "f32", NULL }, *const formats[] = { "none", "q8", "q4", NULL };
+	static const char *const caches[] = { "auto", "f32", "bf16", "f16", "int8", NULL }; /* enum kv_type */
 	static const enum dtype dtypes[] = { DTYPE_BF16, DTYPE_F16, DTYPE_F32 };
-	int type = 0, to = 0;
+	enum { TYPE, FORMAT, CACHE, N };
+	struct option options[N] = { { "--dtype", types, 0 }, { "--quantize", formats, 0 }, { "--kv-dtype", caches, 0 } };
 	for (; argc > 2 && strncmp(argv[1], "--", 2) == 0; argv += 2, argc -= 2) {
-		int *which = strcmp(argv[1], "--dtype") == 0 ? &type : strcmp(argv[1], "--quantize") == 0 ? &to : NULL;
-		const char *const *words = which == &type ? types : formats;
-		for (*(which ? which : &type) = 0; which && *which < 3 && strcmp(words[*which], argv[2]) != 0; (*which)++)
+		struct option *o = options;
+		while (o < options + N && strcmp(o->name, argv[1]) != 0)
+			o++;
+		if (o == options + N)
+			return usage();
+		for (o->which = 0; o->words[o->which] && strcmp(o->words[o->which], argv[2]) != 0; o->which++)
 			;
-		if (!which || *which == 3) {
-			fprintf(stderr, "divergence: what is %s %s?\n", argv[1], argv[2]);
-			return 2;
-		}
+		if (!o->words[o->which])
+			return usage();
 	}
-	if (argc != 4) {
-		fprintf(stderr, "usage: divergence [--dtype bf16|f16|f32] [--quantize none|q8|q4] REFERENCE MODEL IDS\n");
-		return 2;
-	}
-	if (measure((const char *const *)argv + 1, (enum weights_to)to, dtypes[type]) != VB_OK) {
+	if (argc != 4)
+		return usage();
+	struct how how = { dtypes[options[TYPE].which], (enum weights_to)options[FORMAT].which, (enum kv_type)options[CACHE].which };
+	if (measure((const char *const *)argv + 1, how, caches[options[CACHE].which]) != VB_OK) {
 		fprintf(stderr, "divergence: %s\n", vb_errmsg());
 		return 1;
 	}

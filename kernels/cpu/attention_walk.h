@@ -1,6 +1,6 @@
 /* attention_walk.h - how a CPU attention kernel walks over pieces and tiles of keys. Everything is static; attention_tile.h
- * (float32 arithmetic) and attention_avx512bf16.c (bf16 dot products) include it and define the four functions that
- * are declared below: laying out scratch, adding a tile, folding states, writing a row.
+ * (float32 arithmetic) and attention_log2_avx512.h (bf16 and integer dot products) include it; the functions that are declared below
+ * are theirs, or their includers': laying out scratch, adding a tile, folding states, writing a row.
  *
  * DESIGN. Source of the running softmax: Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018; of
  * tiles over it: Dao et al., "FlashAttention", 2022. A call walks the keys tile by tile; at each tile, the item's KV heads take

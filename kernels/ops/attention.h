@@ -31,7 +31,7 @@ struct attention_request {
 struct attention_args {
 	const void *q; /* [T, Hq, D] q_type, tokens q_stride elements apart */
 	const void *k_cache, *v_cache; /* [page][Hk][page_size][D], [..][Dv] kv_type, dense */
-	const float *k_scale, *v_scale; /* [page][Hk][page_size] where kv_type is I8: what its values are multiplied by */
+	const float *k_scale, *v_scale; /* [page][Hk][page_size] where kv_type is I8: what its values are multiplied by; not negative */
 	const int32_t *page_table;     /* [n_seqs, table_stride]: page of tokens i*page_size.. */
 	const int32_t *q_begin;        /* [n_seqs + 1] */
 	const int32_t *kv_len;         /* [n_seqs] */
@@ -63,13 +63,13 @@ KERNEL_INLINE int64_t attention_piece_of(int64_t p)
 /* Largest head that CPU kernels serve. */
 #define ATTENTION_MAX_HEAD_DIM 512
 
-/* The state of a row over a range of keys: floats { m, l, 14 unused, o[v_head_dim rounded up to 32] }. m is -inf and l
+/* The state of a row over a range of keys: floats { m, l, 14 of the kernel's own, o[v_head_dim rounded up to 64] }. m is -inf and l
  * is 0 where no key was seen; o is then undefined, else it is in the kernel's own order of dimensions. States of one
  * kernel row are read by the merge of the same row only. */
 #define ATTENTION_STATE_O 16
 KERNEL_INLINE int64_t attention_state_floats(int64_t v_head_dim)
 {
-	return ATTENTION_STATE_O + (v_head_dim + 31) / 32 * 32;
+	return ATTENTION_STATE_O + (v_head_dim + 63) / 64 * 64;
 }
 
 /* Keys that the query at position p (< 0: before the first key, sees none) sees: *begin <= j < *end. */

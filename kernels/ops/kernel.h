@@ -38,6 +38,8 @@ enum kernel_properties {
 	CAPTURABLE = 1u << 1,
 	/* Denormal inputs and results may count as zero (vdpbf16ps does so whatever the control register says). */
 	FLUSHES_DENORMALS = 1u << 2,
+	/* Operands become integers that share a unit: what is small beside the largest of them is rounded more. */
+	SHARES_UNITS = 1u << 3,
 };
 
 /* The types that activations, weights and caches come in. */

@@ -201,6 +201,14 @@ static void fill_int8(const struct kc_case *c, struct kc_buf *b)
 		}
 }
 
+/* Of integers up to 127, and not negative. */
+static void to_scales(struct kc_buf *b)
+{
+	kc_stretch(b, 1.0f / 127);
+	for (int64_t i = 0; i < b->n_rows * b->cols; i++)
+		((float *)b->master)[i] = fabsf(((float *)b->master)[i]);
+}
+
 static void add_cache(struct kc_case *c, const struct own *o, const char *name, enum dtype type, int64_t cols)
 {
 	const int64_t *d = c->shape->dim;
@@ -222,7 +230,7 @@ static void add_cache(struct kc_case *c, const struct own *o, const char *name, 
 	if (type == DTYPE_I8)
 		fill_int8(c, b);
 	else if (kv_type(c->shape) == DTYPE_I8)
-		kc_stretch(b, 1.0f / 127); /* a scale */
+		to_scales(b);
 	mem_free(at);
 	mem_free(key);
 }
@@ -360,8 +368,16 @@ struct row_oracle {
 	int64_t t, head, begin, end;
 	double *p;     /* [end - begin] probabilities */
 	double *error; /* [end - begin] sum of the sizes of the terms of a score: its error in units of eps */
-	double mean_error, lse;
+	double *units; /* [end - begin] the error of a score whose query is integers (SHARES_UNITS) */
+	double mean_error, mean_units, lse;
 };
+
+/* Four standard deviations of a sum of n terms, each rounded to the nearest multiple of a unit, whose factors' squares add up to
+ * `squares`. */
+static double of_rounding(double unit, double squares)
+{
+	return 4 * unit * sqrt(squares / 12);
+}
 
 static int64_t cache_row(const struct row_oracle *r, int64_t position)
 {
@@ -379,14 +395,18 @@ static double cached(const struct row_oracle *r, const struct kc_buf *cache, int
 static void oracle_scores(struct row_oracle *r, const struct kc_buf *q, const struct kc_buf *k, const struct kc_buf *sinks)
 {
 	const int64_t *d = r->c->shape->dim;
-	double scale = (double)scale_of(r->c), m = sinks ? kc_in(sinks, 0, r->head) : -INFINITY, l = 0;
+	double scale = (double)scale_of(r->c), m = sinks ? kc_in(sinks, 0, r->head) : -INFINITY, l = 0, most = 0;
+	for (int64_t i = 0; i < d[D]; i++)
+		most = fmax(most, fabs(kc_in(q, r->t, r->head * d[D] + i)));
 	for (int64_t j = r->begin; j < r->end; j++) {
-		double dot = 0, size = 0;
+		double dot = 0, size = 0, squares = 0;
 		for (int64_t i = 0; i < d[D]; i++) {
-			double x = kc_in(q, r->t, r->head * d[D] + i) * cached(r, k, cache_row(r, j), i);
+			double key = cached(r, k, cache_row(r, j), i), x = kc_in(q, r->t, r->head * d[D] + i) * key;
 			dot += x;
 			size += fabs(x);
+			squares += key * key;
 		}
+		r->units[j - r->begin] = of_rounding(most / 32639, squares) * scale;
 		r->p[j - r->begin] = d[FLAGS] & SOFTCAP ? (double)CAP * tanh(dot * scale / (double)CAP) : dot * scale;
 		r->error[j - r->begin] = size * scale;
 		m = fmax(m, r->p[j - r->begin]);
@@ -395,12 +415,33 @@ static void oracle_scores(struct row_oracle *r, const struct kc_buf *q, const st
 		l = exp(kc_in(sinks, 0, r->head) - m);
 	for (int64_t j = 0; j < r->end - r->begin; j++)
 		l += r->p[j] = exp(r->p[j] - m);
-	r->mean_error = 0;
+	r->mean_error = r->mean_units = 0;
 	for (int64_t j = 0; j < r->end - r->begin; j++) {
 		r->p[j] /= l;
 		r->mean_error += r->p[j] * r->error[j];
+		r->mean_units += r->p[j] * r->units[j];
 	}
 	r->lse = l > 0 ? m + log(l) : -INFINITY;
+}
+
+/* What integer weights err by in dimension i, with a unit for each tile. */
+static double weights_units(const struct row_oracle *r, const struct kc_buf *v, int64_t i)
+{
+	const struct kc_buf *scale = kc_find(r->c, "v_scale");
+	double sum = 0;
+	for (int64_t j = r->begin, end; scale && j < r->end; j = end) {
+		double p = 0, most = 0, squares = 0;
+		end = j / ATTENTION_TILE * ATTENTION_TILE + ATTENTION_TILE;
+		end = end < r->end ? end : r->end;
+		for (int64_t k = j; k < end; k++) {
+			double value = kc_in(v, cache_row(r, k), i);
+			p = fmax(p, r->p[k - r->begin]);
+			most = fmax(most, kc_in(scale, cache_row(r, k), 0));
+			squares += value * value;
+		}
+		sum += of_rounding(p * most / 65535, squares);
+	}
+	return sum;
 }
 
 /* A relative error e of a score's terms changes the weight p by about p * e, and all weights by the mean of that. */
@@ -409,18 +450,21 @@ static void oracle_row(struct row_oracle *r, const struct kc_buf *v, struct kc_b
 	int64_t v_d = r->c->shape->dim[V_D];
 	double n_keys = (double)(r->end - r->begin);
 	for (int64_t i = 0; i < v_d; i++) {
-		double value = 0, scale = 0, flush = 0;
+		double value = 0, scale = 0, flush = 0, units = weights_units(r, v, i);
 		for (int64_t j = r->begin; j < r->end; j++) {
 			double of_key = cached(r, v, cache_row(r, j), i), x = r->p[j - r->begin] * of_key;
 			value += x;
 			/* The value, the weight (times a scale), and the partial sum may each have counted as zero below 2^-126. */
 			flush += (v->type == DTYPE_I8 ? 129 : 2) + fabs(of_key);
 			scale += fabs(x) * (1 + r->error[j - r->begin] + r->mean_error);
+			units += fabs(x) * (r->units[j - r->begin] + r->mean_units);
 		}
 		kc_expect(out, r->t, r->head * v_d + i, value, scale, (n_keys + 4) * 0x1p-149);
 		kc_expect_flush(out, r->t, r->head * v_d + i, flush * 0x1p-126);
+		kc_expect_units(out, r->t, r->head * v_d + i, units);
 	}
 	kc_expect(lse, r->t, r->head, r->lse, isinf(r->lse) ? 0 : 1 + fabs(r->lse) + r->mean_error, 0);
+	kc_expect_units(lse, r->t, r->head, r->mean_units);
 }
 
 static void oracle(struct kc_case *c)
@@ -428,8 +472,9 @@ static void oracle(struct kc_case *c)
 	const int64_t *d = c->shape->dim;
 	struct own *o = c->own;
 	double *p = take(d[KV_LEN] + 1, sizeof *p), *error = take(d[KV_LEN] + 1, sizeof *error);
+	double *units = take(d[KV_LEN] + 1, sizeof *units);
 	for (int64_t t = 0; t < c->t; t++) {
-		struct row_oracle r = { .c = c, .t = t, .p = p, .error = error };
+		struct row_oracle r = { .c = c, .t = t, .p = p, .error = error, .units = units };
 		attention_visible(position_of(c, t), d[WINDOW], &r.begin, &r.end);
 		r.keys = &o->keys[find_keys(o, seq_of(c, t))];
 		for (r.head = 0; r.head < d[HEADS]; r.head++) {
@@ -439,6 +484,7 @@ static void oracle(struct kc_case *c)
 	}
 	mem_free(p);
 	mem_free(error);
+	mem_free(units);
 }
 
 /* Tensor cores and bf16 dot products take each weight rounded to the values' type, half an eps of which it loses at most:
@@ -673,6 +719,10 @@ static const struct kc_shape shapes[] = {
 	{ .t = 5, .dim = { 2, 2, 24, 16, 1, 0, 258, 1, TYPES3(DTYPE_F32, DTYPE_I8, DTYPE_F32) }, .cpu = true },
 	{ .t = 4, .dim = { 8, 2, 80, 80, 16, 0, 67, 2, TYPES3(DTYPE_F16, DTYPE_I8, DTYPE_F16) }, .cpu = true },
 	{ .t = 2, .dim = { 2, 1, 12, 20, 4, 0, 70, 1, INT8 }, .cpu = true },
+	{ .t = 3, .dim = { 3, 1, 32, 32, 16, 0, 4098, 1, INT8 }, .one_class = true, .cpu = true },
+	{ .t = 6, .dim = { 7, 1, 64, 128, 16, 64, 67, 3, INT8 }, .cpu = true },
+	{ .t = 2, .dim = { 2, 1, 512, 512, 16, 0, 70, 1, INT8 }, .cpu = true },
+	{ .t = 70, .dim = { 8, 2, 64, 64, 64, 0, 600, 70, INT8, SOFTCAP }, .one_class = true, .cpu = true },
 	{ .t = 5, .dim = { 4, 2, 64, 64, 16, 0, 130, 5, TYPES3(DTYPE_F32, DTYPE_BF16, DTYPE_F32) }, .cpu = true },
 	{ .t = 5, .dim = { 4, 2, 64, 64, 16, 0, 130, 1, TYPES3(DTYPE_BF16, DTYPE_F16, DTYPE_BF16) }, .cpu = true },
 	{ .t = 5, .dim = { 4, 2, 64, 64, 16, 0, 70, 1, TYPES3(DTYPE_BF16, DTYPE_F32, DTYPE_BF16) }, .cpu = true },
@@ -691,6 +741,7 @@ static const struct kc_shape shapes[] = {
 	{ .t = 8, .dim = { 32, 8, 128, 128, 64, 0, 4096, 1, BF16 }, .bench = true },
 	{ .t = 2048, .dim = { 32, 8, 64, 64, 64, 0, 2048, 2048, BF16 }, .bench = true },
 	{ .t = 2048, .dim = { 32, 8, 128, 128, 64, 0, 2048, 2048, BF16 }, .bench = true },
+	{ .t = 2048, .dim = { 32, 8, 64, 64, 64, 0, 2048, 2048, INT8 }, .bench = true },
 	{ .t = 1, .dim = { 32, 8, 128, 128, 64, 0, 4096, 1, BF16 }, .bench = true, .gpu = true },
 	{ .t = 64, .dim = { 32, 8, 128, 128, 64, 0, 1024, 1, BF16 }, .bench = true, .gpu = true },
 	{ .t = 4096, .dim = { 32, 8, 128, 128, 64, 0, 4096, 4096, BF16 }, .bench = true, .gpu = true },

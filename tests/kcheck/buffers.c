@@ -182,6 +182,11 @@ void kc_expect_flush(struct kc_buf *b, int64_t row, int64_t col, double flush)
 	b->want[row * b->cols + col].flush = flush;
 }
 
+void kc_expect_units(struct kc_buf *b, int64_t row, int64_t col, double units)
+{
+	b->want[row * b->cols + col].units = units;
+}
+
 void kc_expect_exact(struct kc_buf *b, int64_t row, int64_t col, float value)
 {
 	if (b->type == DTYPE_BF16)

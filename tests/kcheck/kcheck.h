@@ -89,6 +89,7 @@ struct kc_want {
 	double scale; /* the sum of the sizes of its terms */
 	double floor; /* absolute slack, e.g. for roundings among denormals */
 	double flush; /* further slack for rows that declare FLUSHES_DENORMALS */
+	double units; /* and for those that declare SHARES_UNITS */
 	bool judged;
 };
 
@@ -200,6 +201,7 @@ void *kc_ptr(const struct kc_case *c, const char *name);
 double kc_in(const struct kc_buf *b, int64_t row, int64_t col);
 void kc_expect(struct kc_buf *b, int64_t row, int64_t col, double value, double scale, double floor);
 void kc_expect_flush(struct kc_buf *b, int64_t row, int64_t col, double flush);
+void kc_expect_units(struct kc_buf *b, int64_t row, int64_t col, double units);
 /* An output whose bits are known: `value` rounded once to the buffer's type. */
 void kc_expect_exact(struct kc_buf *b, int64_t row, int64_t col, float value);
 /* Multiplies the inputs of a float32 buffer, for functions whose interesting range is wider than N(0, 1). */

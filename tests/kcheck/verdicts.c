@@ -143,14 +143,15 @@ static void judge_buf(struct trial *t, const struct kc_buf *b, const char *where
 {
 	struct kc_row_report *report = &t->progress->rows[t->row];
 	double budget = t->base->op->budget(t->base, b);
-	bool flushes = t->base->op->set->rows[t->row].properties & FLUSHES_DENORMALS;
+	uint32_t properties = t->base->op->set->rows[t->row].properties;
+	bool flushes = properties & FLUSHES_DENORMALS, units = properties & SHARES_UNITS;
 	for (int64_t i = 0; i < b->n_rows * b->cols; i++) {
 		const struct kc_want *w = &b->want[i];
 		if (!w->judged || b->row_at[i / b->cols] < 0)
 			continue;
 		double got = (double)dtype_load(b->type, b->result, (size_t)i);
 		double off = distance(b->type, got, w->value);
-		double allowed = budget * EPS * w->scale + w->floor + (flushes ? w->flush : 0);
+		double allowed = budget * EPS * w->scale + w->floor + (flushes ? w->flush : 0) + (units ? w->units : 0);
 		double share = off == 0 ? 0 : off / allowed;
 		if (share > report->worst) {
 			report->worst = share;

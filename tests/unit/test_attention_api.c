@@ -59,23 +59,24 @@ static void test_facts_and_pick(void **state)
 	facts.isa = VB_ISA_AVX2;
 	assert_int_equal(vb_attention_pick(&facts, &r, &c), VB_OK);
 	assert_string_equal(c.kernel, "avx2");
-	assert_int_equal(c.n_refused, 2);
+	assert_int_equal(c.n_refused, 3);
 	assert_string_equal(c.refused[0].kernel, "avx512");
 	assert_non_null(strstr(c.refused[0].reason, "AVX-512"));
 	assert_string_equal(c.refused[1].kernel, "avx512bf16");
+	assert_string_equal(c.refused[2].kernel, "avx512vnni");
 
 	/* A head size that only the reference serves. */
 	r.head_dim = 12;
 	assert_int_equal(vb_attention_pick(&facts, &r, &c), VB_OK);
 	assert_string_equal(c.kernel, "ref");
-	assert_int_equal(c.n_refused, 3);
+	assert_int_equal(c.n_refused, 4);
 	assert_non_null(strstr(c.refused[0].reason, "multiples of 8"));
 
 	/* And one that nothing serves; the reasons are there all the same. */
 	r.head_dim = 1024;
 	expect(vb_attention_pick(&facts, &r, &c), VB_EUNSUPPORTED, "limited to 512");
 	assert_null(c.kernel);
-	assert_int_equal(c.n_refused, 4);
+	assert_int_equal(c.n_refused, 5);
 
 	r = small_request();
 	r.kernel = "ref";
