@@ -3,8 +3,8 @@
  *
  *     divergence [--dtype bf16|f16|f32] [--quantize none|q8|q4] [--kv-dtype auto|f32|bf16|f16|int8] REFERENCE MODEL IDS
  *
- * REFERENCE is computed as it is stored, MODEL with --quantize and --kv-dtype; both in the compute type. IDS is a file with one JSON array of
- * token ids a line, each a text of its own. Prints one JSON object.
+ * REFERENCE is computed as it is stored, MODEL with --quantize and --kv-dtype; both in the compute type. IDS is a file with one JSON
+ * array of token ids a line, each a text of its own. Prints one JSON object.
  */
 #include "base/json.h"
 #include "base/mem.h"
@@ -54,8 +54,8 @@ static int form_open(struct form *f, const char *dir, struct how how, const stru
 {
 	TRY(model_config_read(&f->config, dir));
 	TRY(weights_create(&f->weights, &(struct weights_wish){ .dir = dir, .config = f->config, .to = how.to, .compute = how.compute }));
-	struct program_config pc = { .compute = how.compute, .kv = how.kv, .isa = facts->isa, .n_threads = team_size(team), .max_tokens = MOST_TOKENS,
-				     .max_seqs = 1, .max_rows = ROWS, .context = MOST_TOKENS, .page_size = PAGE };
+	struct program_config pc = { .compute = how.compute, .kv = how.kv, .isa = facts->isa, .n_threads = team_size(team),
+				     .max_tokens = MOST_TOKENS, .max_seqs = 1, .max_rows = ROWS, .context = MOST_TOKENS, .page_size = PAGE };
 	TRY(program_create(&f->program, &pc));
 	TRY(model_build(f->program, f->config));
 	TRY(weights_attach(f->weights, f->program));
@@ -199,8 +199,8 @@ static int measure(const char *const *path, struct how how, const char *kv)
 	char words[64];
 	weights_words(b.weights, words);
 	printf("{\"weights\": \"%s\", \"dtype\": \"%s\", \"kv_dtype\": \"%s\", \"tokens\": %lld, \"mean_kl_nats\": %.4g, "
-	       "\"median\": %.4g, \"p99\": %.4g, \"max\": %.4g, \"same_first\": %.5f}\n", words, dtype_name(how.compute), kv, s.tokens, s.divergence / (double)s.tokens,
-	       s.each[s.tokens / 2], s.each[s.tokens * 99 / 100], s.most, (double)s.same_first / (double)s.tokens);
+	       "\"median\": %.4g, \"p99\": %.4g, \"max\": %.4g, \"same_first\": %.5f}\n", words, dtype_name(how.compute), kv, s.tokens,
+	       s.divergence / (double)s.tokens, s.each[s.tokens / 2], s.each[s.tokens * 99 / 100], s.most, (double)s.same_first / (double)s.tokens);
 out:
 	form_close(&a);
 	form_close(&b);

@@ -235,12 +235,9 @@ INLINE __m512 products(const struct job *j, const struct tile *t, int64_t r, con
 }
 
 /* bf16, in the same place. */
-INLINE void put_weights(const struct job *j, const struct tile *t, const __mmask16 *seen, float top, __m512 p[TILE_VECTORS],
-			float *s, float *state)
+INLINE void put_weights(const struct tile *t, const __mmask16 *seen, __m512 p[TILE_VECTORS], float *s, float *state)
 {
-	(void)j;
 	(void)t;
-	(void)top;
 	(void)state;
 	for (int i = 0; i < TILE_VECTORS; i++) {
 		__m256i rounded = (__m256i)_mm512_cvtneps_pbh(p[i]);
@@ -253,7 +250,8 @@ INLINE void put_weights(const struct job *j, const struct tile *t, const __mmask
 /* ---- Values ---- */
 
 /* nv vectors of dimensions from `dim` on, for `rows` rows and keys begin..end; t: the values are taken from there, not packed. */
-INLINE void values_block(const int rows, const int nv, const struct job *j, const struct tile *t, struct asking *next, int64_t dim, int begin, int end, const float *s, float *states)
+INLINE void values_block(const int rows, const int nv, const struct job *j, const struct tile *t, struct asking *next, int64_t dim,
+			 int begin, int end, const float *s, float *states)
 {
 	__m512 sum[FEW_ROWS][BLOCK_VECTORS];
 	float *o = states + ATTENTION_STATE_O + dim;

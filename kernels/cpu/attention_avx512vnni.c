@@ -6,13 +6,14 @@
  *   keys    transposed into `keys` [D / 4][TILE], each byte 128 more: a lane is a key, its 4 bytes successive dimensions
  *   scores  s[row][key] = 256 * sum of high * key + sum of low * key - 128 * sum of q, int32
  *   softmax row by row in units of log2, in float32: p = 2^(x - max), summed as it is
- *   weights integers of 16 bits: p * (value's scale) over the largest that this may be in the tile (the row's largest p times the
- *           largest scale that the row sees), times 65535, to nearest; two unsigned bytes. They are weighed against the tile, not
- *           against all keys: thousands of weak keys weigh what they are
+ *   weights integers of 16 bits, two unsigned bytes: w = p * (value's scale) over the row's largest w in the tile, times 65535, to
+ *           nearest. They are weighed against the tile, not against all keys: thousands of weak keys weigh what they are; and with
+ *           their scales: beside a key with a large p and small values, which many models have, the others stay as exact
  *   values  interleaved into `values` [TILE / 4][Dv]: a lane is a dimension, its 4 bytes successive keys
- *   o[row][dim] = o * rescale + (256 * sum of high * value + sum of low * value) * unit, where the sum is int32
- * A sum of 512 dimensions, and of a tile's keys, is below 2^31; what exceeds it on the way wraps round and comes back. A key that a row does
- * not see has weight 0, and its scale is not looked at. A query with an infinity or a NaN, or a scale that is one, makes the row's result a NaN.
+ *   o[row][dim] = o * rescale + ((256 * sum of high * value + sum of low * value) / 65535) * largest w, where the sum is int32
+ * A sum of 512 dimensions, and of a tile's keys, is below 2^31; what exceeds it on the way wraps round and comes back. A key that
+ * a row does not see has weight 0, and its scale is not looked at. A query with an infinity or a NaN makes the row's result a NaN,
+ * and so do a scale that is a NaN and a value's infinite one; a key's infinite scale makes its score infinite.
  */
 #include "attention_log2_avx512.h"
 
@@ -24,12 +25,11 @@
 
 #define QUERY_MOST 32639.0f /* 127 * 256 + 127 */
 #define WEIGHT_MOST 65535.0f
-/* Below it a query counts as zero, and so does the largest p of a tile: what follows from them is smaller than float32 holds. */
+/* What is smaller has no inverse to make integers with. A query that small counts as zero: its scores would hardly differ from 0. */
 #define SMALLEST 0x1p-100f
 
-/* Where a row's state keeps what its tile's integers are multiplied by: first one, then the other. */
-#define STATE_P 3
-#define STATE_SCALE 4
+/* Where a row's state keeps its largest weight in the tile, which 65535 stands for. */
+#define STATE_WEIGHT 3
 
 /* ---- Memory ---- */
 
@@ -50,9 +50,9 @@ static struct asking ask_for(const unsigned char *const *rows, int64_t row_bytes
 INLINE void ask(struct asking *s, const int lines)
 {
 	if (s->left <= 0) {
-		s->run += LANES;
-		if (s->run >= s->end)
+		if (s->end - s->run <= LANES)
 			return;
+		s->run += LANES;
 		s->at = (uintptr_t)*s->run;
 		s->left = s->bytes;
 	}
@@ -68,12 +68,6 @@ INLINE void ask(struct asking *s, const int lines)
 struct query {
 	float unit;
 	int32_t offset;
-};
-
-/* Of a tile's values, where all keys are seen: their scales over the largest. */
-struct shares {
-	float of[TILE], most;
-	float unused[15];
 };
 
 static int64_t padded(int64_t d)
@@ -143,16 +137,6 @@ static void lay_out(struct job *j, float *scratch)
 	j->values = (uint32_t *)j->keys + j->a->head_dim / 4 * TILE;
 }
 
-static struct shares *shares_of(const struct job *j)
-{
-	return j->values;
-}
-
-static uint32_t *values_of(const struct job *j)
-{
-	return (uint32_t *)(shares_of(j) + 1);
-}
-
 /* ---- Packing ---- */
 
 /* 16 bytes (8 where not `whole`) of a vector of keys, each 128 more: words of 4. */
@@ -204,7 +188,7 @@ INLINE void value_words(const struct tile *t, int p, int64_t dim, __mmask64 live
 static void pack_values(const struct job *j, const struct tile *t, struct asking *next, int begin, int end)
 {
 	int64_t dv = j->a->v_head_dim;
-	uint32_t *out = values_of(j) + begin * padded(dv);
+	uint32_t *out = (uint32_t *)j->values + begin * padded(dv);
 	for (int p = begin; p < end; p++) {
 		for (int64_t dim = 0; dim < dv; dim += UNIT) {
 			__m512i words[4];
@@ -215,30 +199,6 @@ static void pack_values(const struct job *j, const struct tile *t, struct asking
 				_mm512_storeu_si512(out, words[i]);
 		}
 	}
-}
-
-/* The scales of the values that are `seen` (NULL: all), over the largest of them, which it gives; zeros elsewhere. */
-INLINE float share_out(const struct tile *t, const __mmask16 *seen, __m512 share[TILE_VECTORS])
-{
-	__m512i largest = _mm512_setzero_si512();
-	for (int i = 0; i < TILE_VECTORS; i++) {
-		share[i] = _mm512_loadu_ps(t->v_scale + i * LANES);
-		share[i] = seen ? _mm512_maskz_mov_ps(seen[i], share[i]) : share[i];
-		largest = _mm512_max_epi32(largest, _mm512_castps_si512(_mm512_abs_ps(share[i])));
-	}
-	float most = _mm512_cvtss_f32(_mm512_castsi512_ps(_mm512_set1_epi32(_mm512_reduce_max_epi32(largest))));
-	for (int i = 0; i < TILE_VECTORS; i++)
-		share[i] = most > 0 ? _mm512_div_ps(share[i], _mm512_set1_ps(most)) : _mm512_setzero_ps();
-	return most;
-}
-
-static void share_out_tile(const struct job *j, const struct tile *t)
-{
-	__m512 share[TILE_VECTORS];
-	struct shares *s = shares_of(j);
-	s->most = share_out(t, NULL, share);
-	for (int i = 0; i < TILE_VECTORS; i++)
-		_mm512_storeu_ps(s->of + i * LANES, share[i]);
 }
 
 /* ---- Scores ---- */
@@ -274,8 +234,8 @@ INLINE void add_word(const int rows, const int nv, const __m512i keys[2], const 
 }
 
 /* Adds 16 dimensions (8 where not `whole`), which are taken from where the keys are. */
-INLINE void add_words(const int rows, const int nv, const unsigned char *const *keys, int64_t at, const bool whole, const uint32_t *q,
-		      struct pair sum[BLOCK_ROWS][2])
+INLINE void add_words(const int rows, const int nv, const unsigned char *const *keys, int64_t at, const bool whole,
+		      const uint32_t *q, struct pair sum[BLOCK_ROWS][2])
 {
 	__m512i words[2][4];
 	for (int i = 0; i < nv; i++)
@@ -286,9 +246,10 @@ INLINE void add_words(const int rows, const int nv, const unsigned char *const *
 	}
 }
 
-/* nv vectors of keys from v on, and `rows` rows from r on, which are one block. Keys are taken from where they are, if they are not packed. */
-INLINE void scores_block(const int rows, const int nv, const bool packed, const struct job *j, const struct tile *t, struct asking *next,
-			 int64_t r, int v, float *s)
+/* nv vectors of keys from v on, and `rows` rows from r on, which are one block. Keys are taken from where they are, if they are not
+ * packed. */
+INLINE void scores_block(const int rows, const int nv, const bool packed, const struct job *j, const struct tile *t,
+			 struct asking *next, int64_t r, int v, float *s)
 {
 	const uint32_t *q = query_block(j, r), *in_tile = (const uint32_t *)j->keys + v * LANES;
 	const struct query *query = (const struct query *)j->q + r;
@@ -317,8 +278,8 @@ INLINE void scores_block(const int rows, const int nv, const bool packed, const 
 					    _mm512_sub_epi32(whole_of(sum[c][i]), _mm512_set1_epi32(query[c].offset)));
 }
 
-INLINE void scores_rows(const int rows, const bool packed, const struct job *j, const struct tile *t, struct asking *next, int64_t r, int v_begin,
-			int v_end, float *s)
+INLINE void scores_rows(const int rows, const bool packed, const struct job *j, const struct tile *t, struct asking *next,
+			int64_t r, int v_begin, int v_end, float *s)
 {
 	int v = v_begin;
 	for (; v + 2 <= v_end; v += 2)
@@ -328,7 +289,8 @@ INLINE void scores_rows(const int rows, const bool packed, const struct job *j, 
 }
 
 /* Of rows r..r + n, the first of them a block's first. */
-INLINE void scores(const bool packed, const struct job *j, const struct tile *t, struct asking *next, int64_t r, int64_t n, int v_begin, int v_end)
+INLINE void scores(const bool packed, const struct job *j, const struct tile *t, struct asking *next, int64_t r, int64_t n,
+		   int v_begin, int v_end)
 {
 	for (int64_t done = 0; done < n; done += BLOCK_ROWS) {
 		float *s = j->s + done * TILE;
@@ -364,21 +326,25 @@ INLINE __m512i bytes_of(__m512i low, __m512i high)
 }
 
 /* The row's high bytes, then its low ones. */
-INLINE void put_weights(const struct job *j, const struct tile *t, const __mmask16 *seen, float top, __m512 p[TILE_VECTORS],
-			float *s, float *state)
+INLINE void put_weights(const struct tile *t, const __mmask16 *seen, __m512 p[TILE_VECTORS], float *s, float *state)
 {
-	__m512 share[TILE_VECTORS], inverse = _mm512_set1_ps(top >= SMALLEST ? WEIGHT_MOST / top : 0);
-	__m512i n[TILE_VECTORS];
-	if (seen) {
-		state[STATE_SCALE] = share_out(t, seen, share);
-	} else {
-		state[STATE_SCALE] = shares_of(j)->most;
-		for (int i = 0; i < TILE_VECTORS; i++)
-			share[i] = _mm512_loadu_ps(shares_of(j)->of + i * LANES);
+	__m512 w[TILE_VECTORS];
+	__m512i n[TILE_VECTORS], largest = _mm512_setzero_si512();
+	for (int i = 0; i < TILE_VECTORS; i++) {
+		w[i] = _mm512_mul_ps(p[i], _mm512_loadu_ps(t->v_scale + i * LANES));
+		w[i] = seen ? _mm512_maskz_mov_ps(seen[i], w[i]) : w[i];
+		largest = _mm512_max_epi32(largest, _mm512_castps_si512(w[i])); /* none is negative; a NaN is the largest */
 	}
-	state[STATE_P] = top * (1 / WEIGHT_MOST);
+	float most = _mm512_cvtss_f32(_mm512_castsi512_ps(_mm512_set1_epi32(_mm512_reduce_max_epi32(largest)))), bigger = most;
+	if (most < SMALLEST) {
+		bigger *= 0x1p64f;
+		for (int i = 0; i < TILE_VECTORS; i++)
+			w[i] = _mm512_mul_ps(w[i], _mm512_set1_ps(0x1p64f));
+	}
+	__m512 inverse = _mm512_set1_ps(bigger > 0 && bigger < INFINITY ? WEIGHT_MOST / bigger : 0);
 	for (int i = 0; i < TILE_VECTORS; i++)
-		n[i] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_mul_ps(p[i], share[i]), inverse));
+		n[i] = _mm512_cvtps_epi32(_mm512_mul_ps(w[i], inverse));
+	state[STATE_WEIGHT] = most < INFINITY ? most : NAN;
 	__m512i a = _mm512_packus_epi32(n[0], n[1]), b = _mm512_packus_epi32(n[2], n[3]), low = _mm512_set1_epi16(0xff);
 	_mm512_storeu_si512(s, bytes_of(_mm512_srli_epi16(a, 8), _mm512_srli_epi16(b, 8)));
 	_mm512_storeu_si512(s + LANES, bytes_of(_mm512_and_si512(a, low), _mm512_and_si512(b, low)));
@@ -387,11 +353,11 @@ INLINE void put_weights(const struct job *j, const struct tile *t, const __mmask
 /* ---- Values ---- */
 
 /* Half h of dimensions dim..dim + UNIT of `rows` rows, and fours of keys begin..end. */
-INLINE void values_block(const int rows, const int h, const bool packed, const struct job *j, const struct tile *t, struct asking *next, int64_t dim,
-			 int begin, int end, const float *s, float *states)
+INLINE void values_block(const int rows, const int h, const bool packed, const struct job *j, const struct tile *t,
+			 struct asking *next, int64_t dim, int begin, int end, const float *s, float *states)
 {
 	const int64_t stride = j->state_floats, width = padded(j->a->v_head_dim);
-	const uint32_t *values = values_of(j) + begin * width + dim + h * 2 * LANES;
+	const uint32_t *values = (const uint32_t *)j->values + begin * width + dim + h * 2 * LANES;
 	const __mmask64 live = live_from(dim, j->a->v_head_dim);
 	struct pair sum[BLOCK_ROWS][2];
 	for (int r = 0; r < rows; r++)
@@ -417,17 +383,16 @@ INLINE void values_block(const int rows, const int h, const bool packed, const s
 	}
 	for (int r = 0; r < rows; r++) {
 		float *state = states + r * stride, *o = state + ATTENTION_STATE_O + dim + h * 2 * LANES;
-		__m512 rescale = _mm512_set1_ps(state[STATE_RESCALE]), p = _mm512_set1_ps(state[STATE_P]);
-		__m512 scale = _mm512_set1_ps(state[STATE_SCALE]);
+		__m512 rescale = _mm512_set1_ps(state[STATE_RESCALE]), weight = _mm512_set1_ps(state[STATE_WEIGHT]);
 		for (int i = 0; i < 2; i++, o += LANES) {
-			__m512 x = _mm512_mul_ps(_mm512_cvtepi32_ps(whole_of(sum[r][i])), p);
-			_mm512_storeu_ps(o, _mm512_fmadd_ps(x, scale, _mm512_mul_ps(_mm512_loadu_ps(o), rescale)));
+			__m512 x = _mm512_mul_ps(_mm512_cvtepi32_ps(whole_of(sum[r][i])), _mm512_set1_ps(1 / WEIGHT_MOST));
+			_mm512_storeu_ps(o, _mm512_fmadd_ps(x, weight, _mm512_mul_ps(_mm512_loadu_ps(o), rescale)));
 		}
 	}
 }
 
-INLINE void values_rows(const int rows, const bool packed, const struct job *j, const struct tile *t, struct asking *next, int begin, int end,
-			const float *s, float *states)
+INLINE void values_rows(const int rows, const bool packed, const struct job *j, const struct tile *t, struct asking *next,
+			int begin, int end, const float *s, float *states)
 {
 	for (int64_t dim = 0; dim < j->a->v_head_dim; dim += UNIT) {
 		values_block(rows, 0, packed, j, t, next, dim, begin, end, s, states);
@@ -436,8 +401,8 @@ INLINE void values_rows(const int rows, const bool packed, const struct job *j, 
 }
 
 /* Adds keys begin..end to rows r..r + n, of which all see all of them; s: of row r. */
-INLINE void values(const bool packed, const struct job *j, const struct tile *t, struct asking *next, int64_t r, int64_t n, const float *s, int begin,
-		   int end)
+INLINE void values(const bool packed, const struct job *j, const struct tile *t, struct asking *next, int64_t r, int64_t n,
+		   const float *s, int begin, int end)
 {
 	begin /= 4;
 	end = (end + 3) / 4;
@@ -463,7 +428,8 @@ INLINE void values(const bool packed, const struct job *j, const struct tile *t,
 /* ---- Tiles, rows ---- */
 
 /* Adds the tile's keys to all rows. */
-INLINE void add_keys(const bool packed, const struct job *j, const struct tile *t, struct asking *next_keys, struct asking *next_values)
+INLINE void add_keys(const bool packed, const struct job *j, const struct tile *t, struct asking *next_keys,
+		     struct asking *next_values)
 {
 	int v_begin = t->begin / LANES, v_end = (t->end + LANES - 1) / LANES, begin = 0, end = TILE;
 	bool whole = all_see_all(j, t);
@@ -485,8 +451,6 @@ static void add_tile(const struct job *j, const struct tile *t, const struct til
 {
 	struct asking keys = ask_for(next->k, j->a->head_dim), values = ask_for(next->v, j->a->v_head_dim);
 	bool few = j->n_rows <= BLOCK_ROWS;
-	if (t->end - t->begin == TILE)
-		share_out_tile(j, t);
 	if (few) {
 		add_keys(false, j, t, &keys, &values);
 	} else {

@@ -24,9 +24,8 @@
 /* Vector i of the products q k^T of row r of the job, whose scores are at s, times the keys' scales where there are any. */
 INLINE __m512 products(const struct job *j, const struct tile *t, int64_t r, const float *s, int i);
 /* Writes the row's weights to s, in the kernel's own form, from p; gives in p what their sum is taken of. Keys that are not `seen` (NULL:
- * all are) weigh nothing. top: the largest p. */
-INLINE void put_weights(const struct job *j, const struct tile *t, const __mmask16 *seen, float top, __m512 p[TILE_VECTORS],
-			float *s, float *state);
+ * all are) weigh nothing. */
+INLINE void put_weights(const struct tile *t, const __mmask16 *seen, __m512 p[TILE_VECTORS], float *s, float *state);
 /* Writes o, times `rescale`, divided by l, to element `first` of the results, in the order of dimensions. */
 static void store_row(const struct attention_args *a, const float *o, float rescale, float l, int64_t first);
 
@@ -108,8 +107,8 @@ static void softmax_row(const struct job *j, const struct tile *t, int64_t r, fl
 		}
 		x[i] = _mm512_mask_mov_ps(low, seen[i], x[i]);
 	}
-	float largest = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_max_ps(x[0], x[1]), _mm512_max_ps(x[2], x[3])));
-	float m = largest > state[0] ? largest : state[0];
+	float m = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_max_ps(x[0], x[1]), _mm512_max_ps(x[2], x[3])));
+	m = m > state[0] ? m : state[0];
 	if (m == -INFINITY) {
 		/* Nothing but -inf, or a NaN that the maximum has passed over and that must not be lost. */
 		float sum = sum_of(x);
@@ -119,10 +118,10 @@ static void softmax_row(const struct job *j, const struct tile *t, int64_t r, fl
 			state[0] = state[1] = state[STATE_RESCALE] = sum;
 		return;
 	}
-	float rescale = state[0] == m ? 1 : exp2_one(state[0] - m);
+	float rescale = exp2_one(state[0] - m);
 	for (int i = 0; i < TILE_VECTORS; i++)
 		x[i] = exp2_of(_mm512_sub_ps(x[i], _mm512_set1_ps(m)));
-	put_weights(j, t, seen, exp2_one(largest - m), x, s, state);
+	put_weights(t, seen, x, s, state);
 	state[0] = m;
 	state[1] = state[1] * rescale + sum_of(x);
 	state[STATE_RESCALE] = rescale;
@@ -150,18 +149,15 @@ INLINE __m512 fold_rows(const bool sums, const __m512 v[SOFTMAX_ROWS])
 	return _mm512_permutexvar_ps(place, z);
 }
 
-/* softmax_row of up to 16 rows from r on that see the whole tile, without a softcap: the same operations on each, with the folds
+/* softmax_row of 16 rows from r0 on that see the whole tile, without a softcap: the same operations on each, with the folds
  * over lanes and the rescaling done for all at once. */
-INLINE void softmax_rows(const int rows, const struct job *j, const struct tile *t, int64_t r0, float *s, float *states)
+static void softmax_rows(const struct job *j, const struct tile *t, int64_t r0, float *s, float *states)
 {
 	const int64_t stride = j->state_floats;
 	const __m512 factor = _mm512_set1_ps(j->a->scale * LOG2E);
 	__m512 row[SOFTMAX_ROWS];
-	float old_max[SOFTMAX_ROWS] = { 0 }, new_max[SOFTMAX_ROWS], old_sum[SOFTMAX_ROWS] = { 0 }, sum[SOFTMAX_ROWS];
-	float rescale[SOFTMAX_ROWS], top[SOFTMAX_ROWS];
-	for (int r = rows; r < SOFTMAX_ROWS; r++)
-		row[r] = _mm512_setzero_ps();
-	for (int r = 0; r < rows; r++) {
+	float old_max[SOFTMAX_ROWS], new_max[SOFTMAX_ROWS], old_sum[SOFTMAX_ROWS], sum[SOFTMAX_ROWS], rescale[SOFTMAX_ROWS];
+	for (int r = 0; r < SOFTMAX_ROWS; r++) {
 		__m512 x[TILE_VECTORS];
 		for (int i = 0; i < TILE_VECTORS; i++)
 			x[i] = _mm512_mul_ps(products(j, t, r0 + r, s + r * TILE, i), factor);
@@ -169,27 +165,26 @@ INLINE void softmax_rows(const int rows, const struct job *j, const struct tile 
 		old_max[r] = states[r * stride];
 		old_sum[r] = states[r * stride + 1];
 	}
-	__m512 before = _mm512_loadu_ps(old_max), largest = fold_rows(false, row), m = _mm512_max_ps(largest, before);
+	__m512 before = _mm512_loadu_ps(old_max), m = _mm512_max_ps(fold_rows(false, row), before);
 	if (_mm512_cmp_ps_mask(m, _mm512_set1_ps(-INFINITY), _CMP_NGT_UQ)) {
-		for (int r = 0; r < rows; r++)
+		for (int r = 0; r < SOFTMAX_ROWS; r++)
 			softmax_row(j, t, r0 + r, s + r * TILE, states + r * stride, 0, TILE);
 		return;
 	}
 	_mm512_storeu_ps(new_max, m);
-	_mm512_storeu_ps(top, exp2_of(_mm512_sub_ps(largest, m)));
-	for (int r = 0; r < rows; r++) {
+	for (int r = 0; r < SOFTMAX_ROWS; r++) {
 		__m512 x[TILE_VECTORS];
 		for (int i = 0; i < TILE_VECTORS; i++) {
 			x[i] = _mm512_mul_ps(products(j, t, r0 + r, s + r * TILE, i), factor);
 			x[i] = exp2_of(_mm512_sub_ps(x[i], _mm512_set1_ps(new_max[r])));
 		}
-		put_weights(j, t, NULL, top[r], x, s + r * TILE, states + r * stride);
+		put_weights(t, NULL, x, s + r * TILE, states + r * stride);
 		row[r] = _mm512_add_ps(_mm512_add_ps(x[0], x[1]), _mm512_add_ps(x[2], x[3]));
 	}
 	__m512 by = exp2_of(_mm512_sub_ps(before, m));
 	_mm512_storeu_ps(rescale, by);
 	_mm512_storeu_ps(sum, _mm512_add_ps(_mm512_mul_ps(_mm512_loadu_ps(old_sum), by), fold_rows(true, row)));
-	for (int r = 0; r < rows; r++) {
+	for (int r = 0; r < SOFTMAX_ROWS; r++) {
 		states[r * stride] = new_max[r];
 		states[r * stride + 1] = sum[r];
 		states[r * stride + STATE_RESCALE] = rescale[r];
@@ -212,7 +207,7 @@ INLINE void softmax_four(const struct job *j, const struct tile *t, int64_t r0, 
 	const int64_t stride = j->state_floats;
 	const __m512 factor = _mm512_set1_ps(j->a->scale * LOG2E);
 	__m512 x[4][TILE_VECTORS], row[4];
-	float new_max[LANES], sum[LANES], rescale[LANES], top[LANES];
+	float new_max[LANES], sum[LANES], rescale[LANES];
 	for (int r = 0; r < 4; r++) {
 		for (int i = 0; i < TILE_VECTORS; i++)
 			x[r][i] = _mm512_mul_ps(products(j, t, r0 + r, s + r * TILE, i), factor);
@@ -223,18 +218,17 @@ INLINE void softmax_four(const struct job *j, const struct tile *t, int64_t r0, 
 	state = _mm512_insertf32x4(state, _mm_loadu_ps(states + 2 * stride), 2);
 	state = _mm512_insertf32x4(state, _mm_loadu_ps(states + 3 * stride), 3);
 	__m512 before = _mm512_permute_ps(state, 0x00), old_sum = _mm512_permute_ps(state, 0x55);
-	__m512 largest = fold_four(false, row), m = _mm512_max_ps(largest, before);
+	__m512 m = _mm512_max_ps(fold_four(false, row), before);
 	if (_mm512_cmp_ps_mask(m, _mm512_set1_ps(-INFINITY), _CMP_NGT_UQ)) {
 		for (int r = 0; r < 4; r++)
 			softmax_row(j, t, r0 + r, s + r * TILE, states + r * stride, 0, TILE);
 		return;
 	}
 	_mm512_storeu_ps(new_max, m);
-	_mm512_storeu_ps(top, exp2_of(_mm512_sub_ps(largest, m)));
 	for (int r = 0; r < 4; r++) {
 		for (int i = 0; i < TILE_VECTORS; i++)
 			x[r][i] = exp2_of(_mm512_sub_ps(x[r][i], _mm512_set1_ps(new_max[4 * r])));
-		put_weights(j, t, NULL, top[4 * r], x[r], s + r * TILE, states + r * stride);
+		put_weights(t, NULL, x[r], s + r * TILE, states + r * stride);
 		row[r] = _mm512_add_ps(_mm512_add_ps(x[r][0], x[r][1]), _mm512_add_ps(x[r][2], x[r][3]));
 	}
 	__m512 by = exp2_of(_mm512_sub_ps(before, m));
@@ -263,7 +257,7 @@ static void softmax(const struct job *j, const struct tile *t, int64_t r, int64_
 	float *states = j->part + r * stride;
 	if (end - begin == TILE && !(j->a->softcap > 0)) {
 		for (; n >= SOFTMAX_ROWS; n -= SOFTMAX_ROWS, r += SOFTMAX_ROWS, s += SOFTMAX_ROWS * TILE, states += SOFTMAX_ROWS * stride)
-			softmax_rows(SOFTMAX_ROWS, j, t, r, s, states);
+			softmax_rows(j, t, r, s, states);
 		for (; n >= 4; n -= 4, r += 4, s += 4 * TILE, states += 4 * stride)
 			softmax_four(j, t, r, s, states);
 	}

@@ -11,8 +11,8 @@
  * Within a piece keys ascend in tiles whose borders are absolute positions too. A row's pieces give partials
  * (m: maximum, l: sum of exp(score - m), o: sum of exp(score - m) * v), merged in ascending order by one function of
  * two states. Nothing depends on what else is computed: neither on other rows or sequences, nor on q_len, nor on
- * which worker took the piece. A key that is masked for a row contributes an exact nothing. float32 throughout; out is
- * rounded once. A row that sees no key gives out = 0 and lse = -inf (with a sink: lse = sink).
+ * which worker took the piece. A key that is masked for a row contributes an exact nothing. float32 throughout, but for operands of
+ * products, which a kernel may round (docs/NUMERICS.md says how); out is rounded once. A row that sees no key gives out = 0 and lse = -inf (with a sink: lse = sink).
  */
 #ifndef KERNELS_ATTENTION_H
 #define KERNELS_ATTENTION_H

@@ -18,7 +18,7 @@
 #include <string.h>
 
 enum { HEADS, KV_HEADS, D, V_D, PAGE, WINDOW, KV_LEN, Q_LEN, TYPES, FLAGS };
-enum { SOFTCAP = 1, SINKS = 2 };
+enum { SOFTCAP = 1, SINKS = 2, SPIKES = 4 };
 #define TYPES3(q, kv, out) ((q) + 16 * (kv) + 256 * (out))
 #define ALL(type) TYPES3(type, type, type)
 
@@ -74,10 +74,10 @@ static enum dtype out_type(const struct kc_shape *s)
 static void describe(const struct kc_shape *s, char *text, size_t size)
 {
 	const int64_t *d = s->dim;
-	snprintf(text, size, "%lldx%lld of %lld, %lld/%lldx%lld/%lld page %lld window %lld%s%s %s %s->%s", (long long)s->t,
+	snprintf(text, size, "%lldx%lld of %lld, %lld/%lldx%lld/%lld page %lld window %lld%s%s%s %s %s->%s", (long long)s->t,
 		 (long long)d[Q_LEN], (long long)d[KV_LEN], (long long)d[HEADS], (long long)d[KV_HEADS],
 		 (long long)d[D], (long long)d[V_D], (long long)d[PAGE], (long long)d[WINDOW],
-		 d[FLAGS] & SOFTCAP ? " cap" : "", d[FLAGS] & SINKS ? " sinks" : "", dtype_name(q_type(s)),
+		 d[FLAGS] & SOFTCAP ? " cap" : "", d[FLAGS] & SINKS ? " sinks" : "", d[FLAGS] & SPIKES ? " spikes" : "", dtype_name(q_type(s)),
 		 dtype_name(kv_type(s)), dtype_name(out_type(s)));
 }
 
@@ -190,23 +190,28 @@ static int64_t place_of(const struct kc_case *c, const struct own *o, int64_t i)
 	return (i * step + c->way) % o->n_pages;
 }
 
-/* -127..127: nothing, the same for all keys, or anything. */
+/* -128..127: nothing, the same for all keys, or anything. */
 static void fill_int8(const struct kc_case *c, struct kc_buf *b)
 {
 	for (int64_t r = 0; r < b->n_rows; r++)
 		for (int64_t i = 0; i < b->cols; i++) {
 			int64_t key = c->class == KC_TIES ? 0 : b->row_key[r];
-			int v = (int)(kc_random(c, b->name, key, i) % 255) - 127;
+			int v = (int)(kc_random(c, b->name, key, i) % 256) - 128;
 			((int8_t *)b->master)[r * b->cols + i] = (int8_t)(c->class == KC_ZEROS ? 0 : v);
 		}
 }
 
-/* Of integers up to 127, and not negative. */
-static void to_scales(struct kc_buf *b)
+/* Scales of integers up to 127, none negative. Among spikes one key of 512 is far larger and its value far smaller than others:
+ * what looks at it hardly hears anything, and other tiles weigh little. */
+static void to_scales(const struct kc_case *c, struct kc_buf *b)
 {
+	bool keys = b->name[0] == 'k';
 	kc_stretch(b, 1.0f / 127);
-	for (int64_t i = 0; i < b->n_rows * b->cols; i++)
-		((float *)b->master)[i] = fabsf(((float *)b->master)[i]);
+	for (int64_t i = 0; i < b->n_rows; i++) {
+		float *scale = (float *)b->master + i;
+		bool spike = c->shape->dim[FLAGS] & SPIKES && b->row_key[i] / c->shape->dim[KV_HEADS] % 65536 % 512 == 0;
+		*scale = fabsf(*scale) * (spike ? keys ? 20.0f : 1.0f / 64 : 1.0f);
+	}
 }
 
 static void add_cache(struct kc_case *c, const struct own *o, const char *name, enum dtype type, int64_t cols)
@@ -230,7 +235,7 @@ static void add_cache(struct kc_case *c, const struct own *o, const char *name, 
 	if (type == DTYPE_I8)
 		fill_int8(c, b);
 	else if (kv_type(c->shape) == DTYPE_I8)
-		to_scales(b);
+		to_scales(c, b);
 	mem_free(at);
 	mem_free(key);
 }
@@ -367,16 +372,18 @@ struct row_oracle {
 	const struct keys *keys;
 	int64_t t, head, begin, end;
 	double *p;     /* [end - begin] probabilities */
+	double *slope; /* [end - begin] of the softcap */
+	double *key;   /* [end - begin][D] */
 	double *error; /* [end - begin] sum of the sizes of the terms of a score: its error in units of eps */
-	double *units; /* [end - begin] the error of a score whose query is integers (SHARES_UNITS) */
-	double mean_error, mean_units, lse;
+	double unit;   /* of a query that is integers (SHARES_UNITS) */
+	double mean_error, lse;
 };
 
-/* Four standard deviations of a sum of n terms, each rounded to the nearest multiple of a unit, whose factors' squares add up to
+/* Five standard deviations of a sum of n terms, each rounded to the nearest multiple of a unit, whose factors' squares add up to
  * `squares`. */
 static double of_rounding(double unit, double squares)
 {
-	return 4 * unit * sqrt(squares / 12);
+	return 5 * unit * sqrt(squares / 12);
 }
 
 static int64_t cache_row(const struct row_oracle *r, int64_t position)
@@ -398,16 +405,18 @@ static void oracle_scores(struct row_oracle *r, const struct kc_buf *q, const st
 	double scale = (double)scale_of(r->c), m = sinks ? kc_in(sinks, 0, r->head) : -INFINITY, l = 0, most = 0;
 	for (int64_t i = 0; i < d[D]; i++)
 		most = fmax(most, fabs(kc_in(q, r->t, r->head * d[D] + i)));
+	r->unit = most / 32639;
 	for (int64_t j = r->begin; j < r->end; j++) {
-		double dot = 0, size = 0, squares = 0;
+		double dot = 0, size = 0;
 		for (int64_t i = 0; i < d[D]; i++) {
 			double key = cached(r, k, cache_row(r, j), i), x = kc_in(q, r->t, r->head * d[D] + i) * key;
+			r->key[(j - r->begin) * d[D] + i] = key;
 			dot += x;
 			size += fabs(x);
-			squares += key * key;
 		}
-		r->units[j - r->begin] = of_rounding(most / 32639, squares) * scale;
-		r->p[j - r->begin] = d[FLAGS] & SOFTCAP ? (double)CAP * tanh(dot * scale / (double)CAP) : dot * scale;
+		double capped = tanh(dot * scale / (double)CAP);
+		r->p[j - r->begin] = d[FLAGS] & SOFTCAP ? (double)CAP * capped : dot * scale;
+		r->slope[j - r->begin] = d[FLAGS] & SOFTCAP ? 1 - capped * capped : 1;
 		r->error[j - r->begin] = size * scale;
 		m = fmax(m, r->p[j - r->begin]);
 	}
@@ -415,13 +424,28 @@ static void oracle_scores(struct row_oracle *r, const struct kc_buf *q, const st
 		l = exp(kc_in(sinks, 0, r->head) - m);
 	for (int64_t j = 0; j < r->end - r->begin; j++)
 		l += r->p[j] = exp(r->p[j] - m);
-	r->mean_error = r->mean_units = 0;
+	r->mean_error = 0;
 	for (int64_t j = 0; j < r->end - r->begin; j++) {
 		r->p[j] /= l;
 		r->mean_error += r->p[j] * r->error[j];
-		r->mean_units += r->p[j] * r->units[j];
 	}
 	r->lse = l > 0 ? m + log(l) : -INFINITY;
+}
+
+/* What an integer query makes dimension i of the result (-1: the lse) err by: it is another query for all keys alike, so that the error
+ * is, to first order, that of the query times the sum of p * slope * (value - result) * key. */
+static double query_units(const struct row_oracle *r, const struct kc_buf *v, int64_t i, double result)
+{
+	const int64_t *d = r->c->shape->dim;
+	double squares = 0, by[ATTENTION_MAX_HEAD_DIM] = { 0 };
+	for (int64_t j = r->begin; j < r->end && kv_type(r->c->shape) == DTYPE_I8; j++) {
+		double part = r->p[j - r->begin] * r->slope[j - r->begin] * (i < 0 ? 1 : cached(r, v, cache_row(r, j), i) - result);
+		for (int64_t n = 0; n < d[D]; n++)
+			by[n] += part * r->key[(j - r->begin) * d[D] + n];
+	}
+	for (int64_t n = 0; n < d[D] && n < ATTENTION_MAX_HEAD_DIM; n++)
+		squares += by[n] * by[n];
+	return of_rounding(r->unit, squares) * (double)scale_of(r->c);
 }
 
 /* What integer weights err by in dimension i, with a unit for each tile. */
@@ -430,16 +454,15 @@ static double weights_units(const struct row_oracle *r, const struct kc_buf *v, 
 	const struct kc_buf *scale = kc_find(r->c, "v_scale");
 	double sum = 0;
 	for (int64_t j = r->begin, end; scale && j < r->end; j = end) {
-		double p = 0, most = 0, squares = 0;
+		double most = 0, squares = 0;
 		end = j / ATTENTION_TILE * ATTENTION_TILE + ATTENTION_TILE;
 		end = end < r->end ? end : r->end;
 		for (int64_t k = j; k < end; k++) {
 			double value = kc_in(v, cache_row(r, k), i);
-			p = fmax(p, r->p[k - r->begin]);
-			most = fmax(most, kc_in(scale, cache_row(r, k), 0));
+			most = fmax(most, r->p[k - r->begin] * kc_in(scale, cache_row(r, k), 0));
 			squares += value * value;
 		}
-		sum += of_rounding(p * most / 65535, squares);
+		sum += of_rounding(most / 65535, squares);
 	}
 	return sum;
 }
@@ -450,21 +473,20 @@ static void oracle_row(struct row_oracle *r, const struct kc_buf *v, struct kc_b
 	int64_t v_d = r->c->shape->dim[V_D];
 	double n_keys = (double)(r->end - r->begin);
 	for (int64_t i = 0; i < v_d; i++) {
-		double value = 0, scale = 0, flush = 0, units = weights_units(r, v, i);
+		double value = 0, scale = 0, flush = 0;
 		for (int64_t j = r->begin; j < r->end; j++) {
 			double of_key = cached(r, v, cache_row(r, j), i), x = r->p[j - r->begin] * of_key;
 			value += x;
 			/* The value, the weight (times a scale), and the partial sum may each have counted as zero below 2^-126. */
 			flush += (v->type == DTYPE_I8 ? 129 : 2) + fabs(of_key);
 			scale += fabs(x) * (1 + r->error[j - r->begin] + r->mean_error);
-			units += fabs(x) * (r->units[j - r->begin] + r->mean_units);
 		}
 		kc_expect(out, r->t, r->head * v_d + i, value, scale, (n_keys + 4) * 0x1p-149);
 		kc_expect_flush(out, r->t, r->head * v_d + i, flush * 0x1p-126);
-		kc_expect_units(out, r->t, r->head * v_d + i, units);
+		kc_expect_units(out, r->t, r->head * v_d + i, weights_units(r, v, i) + query_units(r, v, i, value));
 	}
 	kc_expect(lse, r->t, r->head, r->lse, isinf(r->lse) ? 0 : 1 + fabs(r->lse) + r->mean_error, 0);
-	kc_expect_units(lse, r->t, r->head, r->mean_units);
+	kc_expect_units(lse, r->t, r->head, query_units(r, v, -1, 0));
 }
 
 static void oracle(struct kc_case *c)
@@ -472,9 +494,9 @@ static void oracle(struct kc_case *c)
 	const int64_t *d = c->shape->dim;
 	struct own *o = c->own;
 	double *p = take(d[KV_LEN] + 1, sizeof *p), *error = take(d[KV_LEN] + 1, sizeof *error);
-	double *units = take(d[KV_LEN] + 1, sizeof *units);
+	double *slope = take(d[KV_LEN] + 1, sizeof *slope), *key = take((d[KV_LEN] + 1) * (d[D] + 1), sizeof *key);
 	for (int64_t t = 0; t < c->t; t++) {
-		struct row_oracle r = { .c = c, .t = t, .p = p, .error = error, .units = units };
+		struct row_oracle r = { .c = c, .t = t, .p = p, .error = error, .slope = slope, .key = key };
 		attention_visible(position_of(c, t), d[WINDOW], &r.begin, &r.end);
 		r.keys = &o->keys[find_keys(o, seq_of(c, t))];
 		for (r.head = 0; r.head < d[HEADS]; r.head++) {
@@ -484,7 +506,8 @@ static void oracle(struct kc_case *c)
 	}
 	mem_free(p);
 	mem_free(error);
-	mem_free(units);
+	mem_free(slope);
+	mem_free(key);
 }
 
 /* Tensor cores and bf16 dot products take each weight rounded to the values' type, half an eps of which it loses at most:
@@ -720,6 +743,9 @@ static const struct kc_shape shapes[] = {
 	{ .t = 4, .dim = { 8, 2, 80, 80, 16, 0, 67, 2, TYPES3(DTYPE_F16, DTYPE_I8, DTYPE_F16) }, .cpu = true },
 	{ .t = 2, .dim = { 2, 1, 12, 20, 4, 0, 70, 1, INT8 }, .cpu = true },
 	{ .t = 3, .dim = { 3, 1, 32, 32, 16, 0, 4098, 1, INT8 }, .one_class = true, .cpu = true },
+	{ .t = 4, .dim = { 4, 1, 64, 64, 16, 0, 1300, 1, TYPES3(DTYPE_F32, DTYPE_I8, DTYPE_F32), SPIKES }, .one_class = true, .cpu = true },
+	{ .t = 20, .dim = { 2, 1, 32, 32, 64, 0, 600, 20, TYPES3(DTYPE_F32, DTYPE_I8, DTYPE_F32), SPIKES }, .cpu = true },
+	{ .t = 4, .dim = { 5, 1, 8, 8, 16, 0, 70, 2, INT8 }, .cpu = true },
 	{ .t = 6, .dim = { 7, 1, 64, 128, 16, 64, 67, 3, INT8 }, .cpu = true },
 	{ .t = 2, .dim = { 2, 1, 512, 512, 16, 0, 70, 1, INT8 }, .cpu = true },
 	{ .t = 70, .dim = { 8, 2, 64, 64, 64, 0, 600, 70, INT8, SOFTCAP }, .one_class = true, .cpu = true },
