@@ -4,7 +4,7 @@
 
 const char *attention_avx2_refuse(const struct attention_request *r)
 {
-	return refuse_request(r);
+	return attention_refuse_vectors(r);
 }
 
 void attention_avx2(const struct attention_args *a, const struct attention_item *it, void *scratch)

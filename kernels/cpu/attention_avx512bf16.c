@@ -105,7 +105,7 @@ static void pack_keys(const struct job *j, const struct tile *t, struct asking *
 		uint32_t *out = (uint32_t *)j->keys + v * LANES;
 		for (int64_t at = 0; at < bytes; at += 16) {
 			__m512i x[4];
-			transpose(t->k + v * LANES, at, true, x);
+			avx512_transpose(t->k + v * LANES, at, true, x);
 			ask(next);
 			for (int i = 0; i < 4; i++, out += TILE)
 				_mm512_storeu_si512(out, x[i]);
@@ -334,7 +334,7 @@ static void values(const struct job *j, int64_t r, int64_t n, const float *s, in
 INLINE void add_scores(const int rows, const unsigned char *const *keys, int64_t at, const uint32_t *q, __m512 sum[FEW_ROWS])
 {
 	__m512i x[4];
-	transpose(keys, at, true, x);
+	avx512_transpose(keys, at, true, x);
 	for (int i = 0; i < 4; i++, q += rows)
 		for (int r = 0; r < rows; r++)
 			sum[r] = multiply(sum[r], x[i], q[r]);
@@ -484,13 +484,7 @@ const char *attention_avx512bf16_refuse(const struct attention_request *r)
 {
 	if (r->q_type != DTYPE_BF16 || r->kv_type != DTYPE_BF16)
 		return "takes queries and caches in bf16";
-	if (r->out_type > DTYPE_F16)
-		return "types are limited to f32, bf16 and f16";
-	if (r->head_dim % 8 || r->v_head_dim % 8)
-		return "head sizes must be multiples of 8";
-	if (r->head_dim > ATTENTION_MAX_HEAD_DIM || r->v_head_dim > ATTENTION_MAX_HEAD_DIM)
-		return "head sizes are limited to 512";
-	return NULL;
+	return attention_refuse_vectors(r);
 }
 
 void attention_avx512bf16(const struct attention_args *a, const struct attention_item *it, void *scratch)

@@ -142,7 +142,7 @@ static void lay_out(struct job *j, float *scratch)
 /* 16 bytes (8 where not `whole`) of a vector of keys, each 128 more: words of 4. */
 INLINE void key_words(const unsigned char *const *keys, int64_t at, const bool whole, __m512i words[4])
 {
-	transpose(keys, at, whole, words);
+	avx512_transpose(keys, at, whole, words);
 	for (int i = 0; i < (whole ? 4 : 2); i++)
 		words[i] = _mm512_xor_si512(words[i], _mm512_set1_epi8((char)0x80));
 }
@@ -482,16 +482,9 @@ static void store_row(const struct attention_args *a, const float *o, float resc
 
 const char *attention_avx512vnni_refuse(const struct attention_request *r)
 {
-	const char *types = attention_refuse_types(r);
-	if (types)
-		return types;
 	if (r->kv_type != DTYPE_I8)
 		return "takes int8 caches only";
-	if (r->head_dim % 8 || r->v_head_dim % 8)
-		return "head sizes must be multiples of 8";
-	if (r->head_dim > ATTENTION_MAX_HEAD_DIM || r->v_head_dim > ATTENTION_MAX_HEAD_DIM)
-		return "head sizes are limited to 512";
-	return NULL;
+	return attention_refuse_vectors(r);
 }
 
 void attention_avx512vnni(const struct attention_args *a, const struct attention_item *it, void *scratch)

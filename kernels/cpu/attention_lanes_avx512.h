@@ -76,19 +76,7 @@ static inline void vf_interleave(vf even, vf odd, float *out)
 /* Takes 16 bytes at `offset` of 16 rows; gives 4 vectors: the first 32 bits of all rows, the second, ... */
 static inline void vi_transpose(const unsigned char *const *rows, int64_t offset, vi out[4])
 {
-	__m512i r[4];
-	for (int i = 0; i < 4; i++) { /* row i + 4 * j in part j */
-		r[i] = _mm512_castsi128_si512(_mm_loadu_si128((const void *)(rows[i] + offset)));
-		r[i] = _mm512_mask_broadcast_i32x4(r[i], 0x00f0, _mm_loadu_si128((const void *)(rows[i + 4] + offset)));
-		r[i] = _mm512_mask_broadcast_i32x4(r[i], 0x0f00, _mm_loadu_si128((const void *)(rows[i + 8] + offset)));
-		r[i] = _mm512_mask_broadcast_i32x4(r[i], 0xf000, _mm_loadu_si128((const void *)(rows[i + 12] + offset)));
-	}
-	__m512i a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpackhi_epi32(r[0], r[1]);
-	__m512i c = _mm512_unpacklo_epi32(r[2], r[3]), d = _mm512_unpackhi_epi32(r[2], r[3]);
-	out[0] = _mm512_unpacklo_epi64(a, c);
-	out[1] = _mm512_unpackhi_epi64(a, c);
-	out[2] = _mm512_unpacklo_epi64(b, d);
-	out[3] = _mm512_unpackhi_epi64(b, d);
+	avx512_transpose(rows, offset, true, out);
 }
 
 /* The largest and the sum of a tile's 64 values. */

@@ -1,5 +1,5 @@
-/* attention_log2_avx512.h - what attention_avx512bf16.c and attention_avx512vnni.c share: transposing, the softmax, the fold of
- * states and the results. attention_walk.h walks; each of the two defines the three functions that are declared below, and what
+/* attention_log2_avx512.h - what attention_avx512bf16.c and attention_avx512vnni.c share: the softmax, the fold of states and the
+ * results. attention_walk.h walks; each of the two defines the three functions that are declared below, and what
  * that header asks for but merge_states and write_row. Everything is static.
  *
  * Scores count in units of log2, so that p = 2^(x - max), and so do states.
@@ -28,32 +28,6 @@ INLINE __m512 products(const struct job *j, const struct tile *t, int64_t r, con
 INLINE void put_weights(const struct tile *t, const __mmask16 *seen, __m512 p[TILE_VECTORS], float *s, float *state);
 /* Writes o, times `rescale`, divided by l, to element `first` of the results, in the order of dimensions. */
 static void store_row(const struct attention_args *a, const float *o, float rescale, float l, int64_t first);
-
-/* ---- Keys ---- */
-
-INLINE __m128i load_bytes(const unsigned char *p, const bool whole)
-{
-	return whole ? _mm_loadu_si128((const void *)p) : _mm_loadl_epi64((const void *)p);
-}
-
-/* Takes 16 bytes (8 where not `whole`, and zeros) at `offset` of 16 rows; gives 4 vectors: the first 32 bits of all rows, the
- * second, ... */
-INLINE void transpose(const unsigned char *const *rows, int64_t offset, const bool whole, __m512i out[4])
-{
-	__m512i r[4];
-	for (int i = 0; i < 4; i++) { /* row i + 4 * j in part j */
-		r[i] = _mm512_castsi128_si512(load_bytes(rows[i] + offset, whole));
-		r[i] = _mm512_mask_broadcast_i32x4(r[i], 0x00f0, load_bytes(rows[i + 4] + offset, whole));
-		r[i] = _mm512_mask_broadcast_i32x4(r[i], 0x0f00, load_bytes(rows[i + 8] + offset, whole));
-		r[i] = _mm512_mask_broadcast_i32x4(r[i], 0xf000, load_bytes(rows[i + 12] + offset, whole));
-	}
-	__m512i a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpackhi_epi32(r[0], r[1]);
-	__m512i c = _mm512_unpacklo_epi32(r[2], r[3]), d = _mm512_unpackhi_epi32(r[2], r[3]);
-	out[0] = _mm512_unpacklo_epi64(a, c);
-	out[1] = _mm512_unpackhi_epi64(a, c);
-	out[2] = _mm512_unpacklo_epi64(b, d);
-	out[3] = _mm512_unpackhi_epi64(b, d);
-}
 
 /* ---- Softmax ---- */
 
@@ -201,7 +175,7 @@ INLINE __m512 fold_four(const bool sums, const __m512 v[4])
 	return fold(sums, a, _mm512_permute_ps(a, 0xb1));
 }
 
-/* softmax_rows of 4, which stay in registers: decoding has no more. */
+/* softmax_rows of 4, whose scores stay in registers: decoding often has no more. */
 INLINE void softmax_four(const struct job *j, const struct tile *t, int64_t r0, float *s, float *states)
 {
 	const int64_t stride = j->state_floats;

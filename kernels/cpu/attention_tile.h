@@ -430,16 +430,4 @@ static void lay_out(struct job *j, float *scratch)
 	j->keys = j->s + j->n_rows * TILE;
 }
 
-static const char *refuse_request(const struct attention_request *r)
-{
-	const char *types = attention_refuse_types(r);
-	if (types)
-		return types;
-	if (r->head_dim % 8 || r->v_head_dim % 8)
-		return "head sizes must be multiples of 8";
-	if (r->head_dim > ATTENTION_MAX_HEAD_DIM || r->v_head_dim > ATTENTION_MAX_HEAD_DIM)
-		return "head sizes are limited to 512";
-	return NULL;
-}
-
 #endif

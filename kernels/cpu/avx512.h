@@ -8,6 +8,7 @@
 #include "base/dtype.h"
 
 #include <immintrin.h>
+#include <stdbool.h>
 
 /* The first min(n, 16) lanes; n >= 1. */
 static inline __mmask16 avx512_mask16(int64_t n)
@@ -55,6 +56,31 @@ static inline __attribute__((always_inline)) void avx512_store(enum dtype type, 
 					 _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 	else
 		_mm256_mask_storeu_epi16((uint16_t *)p + i, live, avx512_to_bf16(v));
+}
+
+static inline __attribute__((always_inline)) __m128i avx512_load_bytes(const unsigned char *p, const bool whole)
+{
+	return whole ? _mm_loadu_si128((const void *)p) : _mm_loadl_epi64((const void *)p);
+}
+
+/* Takes 16 bytes (8 where not `whole`, and zeros) at `offset` of 16 rows; gives 4 vectors: the first 32 bits of all rows, the
+ * second, ... */
+static inline __attribute__((always_inline)) void avx512_transpose(const unsigned char *const *rows, int64_t offset, const bool whole,
+								   __m512i out[4])
+{
+	__m512i r[4];
+	for (int i = 0; i < 4; i++) { /* row i + 4 * j in part j */
+		r[i] = _mm512_castsi128_si512(avx512_load_bytes(rows[i] + offset, whole));
+		r[i] = _mm512_mask_broadcast_i32x4(r[i], 0x00f0, avx512_load_bytes(rows[i + 4] + offset, whole));
+		r[i] = _mm512_mask_broadcast_i32x4(r[i], 0x0f00, avx512_load_bytes(rows[i + 8] + offset, whole));
+		r[i] = _mm512_mask_broadcast_i32x4(r[i], 0xf000, avx512_load_bytes(rows[i + 12] + offset, whole));
+	}
+	__m512i a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpackhi_epi32(r[0], r[1]);
+	__m512i c = _mm512_unpacklo_epi32(r[2], r[3]), d = _mm512_unpackhi_epi32(r[2], r[3]);
+	out[0] = _mm512_unpacklo_epi64(a, c);
+	out[1] = _mm512_unpackhi_epi64(a, c);
+	out[2] = _mm512_unpacklo_epi64(b, d);
+	out[3] = _mm512_unpackhi_epi64(b, d);
 }
 
 /* The sum of 16 lanes in one fixed tree: (i, i + 8), then (i, i + 4), (i, i + 2), (0, 1). */

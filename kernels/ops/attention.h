@@ -135,6 +135,19 @@ static inline const char *attention_refuse_types(const struct attention_request 
 	return kernel_takes_type(r->kv_type) || r->kv_type == DTYPE_I8 ? NULL : "caches are limited to f32, bf16, f16 and int8";
 }
 
+/* Types and head sizes that no CPU kernel of vectors takes. */
+static inline const char *attention_refuse_vectors(const struct attention_request *r)
+{
+	const char *types = attention_refuse_types(r);
+	if (types)
+		return types;
+	if (r->head_dim % 8 || r->v_head_dim % 8)
+		return "head sizes must be multiples of 8";
+	if (r->head_dim > ATTENTION_MAX_HEAD_DIM || r->v_head_dim > ATTENTION_MAX_HEAD_DIM)
+		return "head sizes are limited to 512";
+	return NULL;
+}
+
 /* `scratch` is the calling worker's own. */
 typedef void attention_fn(const struct attention_args *a, const struct attention_item *it, void *scratch);
 /* Merges the states of `it` (made by calls for adjacent ranges of pieces that cover it->piece_begin..piece_end, laid

@@ -438,12 +438,15 @@ static double query_units(const struct row_oracle *r, const struct kc_buf *v, in
 {
 	const int64_t *d = r->c->shape->dim;
 	double squares = 0, by[ATTENTION_MAX_HEAD_DIM] = { 0 };
-	for (int64_t j = r->begin; j < r->end && kv_type(r->c->shape) == DTYPE_I8; j++) {
+	if (kv_type(r->c->shape) != DTYPE_I8)
+		return 0;
+	CHECK(d[D] <= ATTENTION_MAX_HEAD_DIM);
+	for (int64_t j = r->begin; j < r->end; j++) {
 		double part = r->p[j - r->begin] * r->slope[j - r->begin] * (i < 0 ? 1 : cached(r, v, cache_row(r, j), i) - result);
 		for (int64_t n = 0; n < d[D]; n++)
 			by[n] += part * r->key[(j - r->begin) * d[D] + n];
 	}
-	for (int64_t n = 0; n < d[D] && n < ATTENTION_MAX_HEAD_DIM; n++)
+	for (int64_t n = 0; n < d[D]; n++)
 		squares += by[n] * by[n];
 	return of_rounding(r->unit, squares) * (double)scale_of(r->c);
 }

@@ -62,8 +62,8 @@ static void test_facts_and_pick(void **state)
 	assert_int_equal(c.n_refused, 3);
 	assert_string_equal(c.refused[0].kernel, "avx512");
 	assert_non_null(strstr(c.refused[0].reason, "AVX-512"));
-	assert_string_equal(c.refused[1].kernel, "avx512bf16");
-	assert_string_equal(c.refused[2].kernel, "avx512vnni");
+	assert_string_equal(c.refused[1].kernel, "avx512vnni");
+	assert_string_equal(c.refused[2].kernel, "avx512bf16");
 
 	/* A head size that only the reference serves. */
 	r.head_dim = 12;
