@@ -226,19 +226,21 @@ int main(int argc, char **argv)
 {
 	static const char *const types[] = { "bf16", "f16", "f32", NULL }, *const formats[] = { "none", "q8", "q4", NULL };
 	static const char *const caches[] = { "auto", "f32", "bf16", "f16", "int8", NULL }; /* enum kv_type */
+	static const char *const nothing[] = { NULL };
 	static const enum dtype dtypes[] = { DTYPE_BF16, DTYPE_F16, DTYPE_F32 };
 	enum { TYPE, FORMAT, CACHE, N };
-	struct option options[N] = { { "--dtype", types, 0 }, { "--quantize", formats, 0 }, { "--kv-dtype", caches, 0 } };
+	struct option options[N + 1] = { { "--dtype", types, 0 }, { "--quantize", formats, 0 }, { "--kv-dtype", caches, 0 },
+					 { NULL, nothing, 0 } };
 	for (; argc > 2 && strncmp(argv[1], "--", 2) == 0; argv += 2, argc -= 2) {
 		struct option *o = options;
-		while (o < options + N && strcmp(o->name, argv[1]) != 0)
+		while (o->name && strcmp(o->name, argv[1]) != 0)
 			o++;
-		if (o == options + N)
-			return usage();
 		for (o->which = 0; o->words[o->which] && strcmp(o->words[o->which], argv[2]) != 0; o->which++)
 			;
-		if (!o->words[o->which])
+		if (!o->words[o->which]) {
+			fprintf(stderr, "divergence: what is %s %s?\n", argv[1], argv[2]);
 			return usage();
+		}
 	}
 	if (argc != 4)
 		return usage();
